@@ -1,0 +1,1 @@
+"""An NVMe driver for asyncio programs, in user space."""

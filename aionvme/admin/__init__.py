@@ -1,0 +1,1 @@
+"""The controller: bring-up, shutdown, reset, identify, its queues, log pages, features, namespaces."""
