@@ -1,0 +1,1 @@
+"""Holds what the development of aionvme needs and an installed aionvme does not."""

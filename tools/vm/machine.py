@@ -1,0 +1,164 @@
+"""Owns what the guest machine is made of: drives, memory, PCI functions, and QEMU's command line for them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.vm.layout import VmError
+
+MIB = 1 << 20
+UNITS = {"K": 1 << 10, "M": MIB, "G": 1 << 30}
+FIRST_PORT = 0x10  # slots of the root ports on bus 0; below are QEMU's own
+SHARED_SLOT = 0x18
+PLAIN_SLOT = 0x19
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One NVMe controller with one namespace; its raw image stays after power-off.
+
+    Attributes:
+        name: what tests call it.
+        serial: the serial number, and the name of its image.
+        block_size: bytes in a logical block.
+        size: bytes.
+        options: further options of QEMU's `nvme` device, as `name=value,...`.
+    """
+
+    name: str
+    serial: str
+    block_size: int
+    size: int
+    options: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Drive:
+        """Read NAME:BLOCK_SIZE:SIZE[:OPTIONS], for instance `big:4096:2G:mdts=5`."""
+        name, _, rest = text.partition(":")
+        block_size, _, rest = rest.partition(":")
+        size, _, options = rest.partition(":")
+        try:
+            return cls(name, f"AIO-{name}", int(block_size), parse_size(size), options)
+        except ValueError:
+            raise VmError(
+                f"--drive {text}: expected NAME:BLOCK_SIZE:SIZE[:OPTIONS], as in big:4096:2G"
+            ) from None
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes with an optional unit K, M or G (powers of 1024)."""
+    unit = UNITS.get(text[-1:].upper(), 1)
+    return int(text[:-1] if unit > 1 else text) * unit
+
+
+# `shared` sits in one IOMMU group with a function that the kernel's virtio driver holds: VFIO must refuse it.
+DEFAULT_DRIVES = (
+    Drive("block512", "AIO-block512", 512, 64 * MIB),
+    Drive("block4096", "AIO-block4096", 4096, 64 * MIB),
+)
+SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A guest machine: what its command line is made from.
+
+    Attributes:
+        drives: NVMe controllers, each behind a root port (and so in an IOMMU group) of its own.
+        memory: MiB of RAM.
+        hugepages: 2 MiB pages that the guest kernel sets aside.
+        kernel_args: appended to the kernel's command line.
+        qemu_args: appended to QEMU's command line.
+        accel: QEMU's accelerator.
+    """
+
+    drives: tuple[Drive, ...] = DEFAULT_DRIVES
+    memory: int = 2048
+    cpus: int = field(default_factory=lambda: min(4, max(2, os.cpu_count() or 2)))
+    hugepages: int = 64
+    kernel_args: str = ""
+    qemu_args: tuple[str, ...] = ()
+    accel: str = "tcg,thread=multi"
+
+    def make_images(self, folder: Path) -> None:
+        """Write an image of zeros, sparse, for each drive."""
+        for drive in (*self.drives, SHARED_DRIVE):
+            with image(folder, drive).open("wb") as file:
+                file.truncate(drive.size)
+
+    def describe(self, folder: Path) -> str:
+        """The machine as JSON, for the tests in the guest and the checks after power-off."""
+        ports = [f"0000:00:{FIRST_PORT + number:02x}.0" for number in range(len(self.drives))]
+        functions = [_function(drive, port, folder) for drive, port in zip(self.drives, ports, strict=True)]
+        shared = _function(SHARED_DRIVE, f"0000:00:{SHARED_SLOT:02x}.0", folder)
+        plain = f"0000:00:{PLAIN_SLOT:02x}.0"
+        tree = {"drives": functions, "shared": shared, "not_nvme": plain, "hugepages": self.hugepages}
+        return json.dumps(tree, indent=1)
+
+    def command_line(
+        self, folder: Path, *, kernel: Path, initramfs: Path, python: Path, nonce: str
+    ) -> list[str]:
+        """QEMU's arguments.
+
+        Args:
+            folder: holds the images, and takes `console.log` and `qmp.sock`.
+            kernel: the kernel's image.
+            initramfs: the archive with the guest's init.
+            python: the ext4 image of the Python trees.
+            nonce: what marks the lines that init itself prints.
+        """
+        append = f"console=ttyS0 panic=-1 no_timer_check intel_iommu=on iommu=pt hugepages={self.hugepages}"
+        drives = [word for n, drive in enumerate(self.drives) for word in _behind_port(n, drive, folder)]
+        return [
+            "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", self.accel, "-cpu", "max",
+            "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "qboot.rom",
+            "-nodefaults", "-display", "none", "-no-reboot", "-device", "intel-iommu,intremap=on,caching-mode=on",
+            "-kernel", str(kernel), "-initrd", str(initramfs),
+            "-append", f"{append} aionvme.nonce={nonce} {self.kernel_args}".strip(),
+            "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",
+            "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off",
+            # What the command prints has a channel of its own: no kernel messages, no tty. Not `stdio`, which
+            # closes the channel when standard input ends.
+            "-chardev", "file,id=out,path=/dev/stdout", "-device", "virtio-serial-pci",
+            "-device", "virtserialport,chardev=out,name=aionvme.out",
+            "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+            "-virtfs", f"local,path={folder}/share,mount_tag=share,security_model=none,multidevs=remap",
+            "-drive", f"file={python},if=none,id=python,format=raw,readonly=on",
+            "-device", "virtio-blk-pci,drive=python",
+            *drives,
+            *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),
+            "-device", f"virtio-rng-pci,bus=pcie.0,addr={SHARED_SLOT:#x}.1",
+            "-device", f"edu,bus=pcie.0,addr={PLAIN_SLOT:#x}.0",
+            *self.qemu_args,
+        ]  # fmt: skip
+
+
+def image(folder: Path, drive: Drive) -> Path:
+    """Where the raw image of `drive` is."""
+    return folder / f"{drive.serial}.img"
+
+
+def _function(drive: Drive, slot: str, folder: Path) -> dict[str, str | int]:
+    """One controller; `slot` is its address, or that of the root port that it is behind."""
+    path = str(image(folder, drive))
+    sizes = {"block_size": drive.block_size, "size": drive.size}
+    return {"name": drive.name, "serial": drive.serial, "slot": slot, "image": path, **sizes}
+
+
+def _behind_port(number: int, drive: Drive, folder: Path) -> list[str]:
+    port = f"port{number}"
+    place = f"chassis={number + 1},slot={number + 1},addr={FIRST_PORT + number:#x}.0"
+    return ["-device", f"pcie-root-port,id={port},bus=pcie.0,{place}", *_nvme(drive, f"bus={port}", folder)]
+
+
+def _nvme(drive: Drive, place: str, folder: Path) -> list[str]:
+    blocks = f"logical_block_size={drive.block_size},physical_block_size={drive.block_size}"
+    options = f",{drive.options}" if drive.options else ""
+    return [
+        "-drive", f"file={image(folder, drive)},if=none,id={drive.name}-disk,format=raw",
+        "-device", f"nvme,id={drive.name},serial={drive.serial},{place}{options}",
+        "-device", f"nvme-ns,drive={drive.name}-disk,bus={drive.name},nsid=1,{blocks}",
+    ]  # fmt: skip

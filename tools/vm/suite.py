@@ -1,0 +1,104 @@
+"""Owns the VM tier's run: the tests in the guest, the checks on the host after power-off, and the count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tools.vm.boot import GUEST_SHARE, Boot
+from tools.vm.layout import VmError, remove, say, stage
+
+TESTS = "aionvme/tests/vm"
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a run of pytest reported."""
+
+    passed: int
+    failed: int
+    skipped: int
+
+    @classmethod
+    def read(cls, path: Path) -> Count:
+        """Read pytest's JUnit file.
+
+        Raises:
+            VmError: there is none, or it is not whole: pytest did not get to its end.
+        """
+        try:
+            suites = ElementTree.parse(path).getroot().findall("testsuite")
+        except (OSError, ElementTree.ParseError) as error:
+            raise VmError(f"pytest left no report ({error}): it ended before it was done") from None
+        names = ("tests", "failures", "errors", "skipped")
+        total, failures, errors, skipped = (
+            sum(int(suite.get(name, "0")) for suite in suites) for name in names
+        )
+        return cls(total - failures - errors - skipped, failures + errors, skipped)
+
+    def __str__(self) -> str:
+        """The three figures, as a phrase."""
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(boot: Boot, python: Path, arguments: Sequence[str], *, allow_skips: bool = False) -> int:
+    """Run the tests in the guest, then the host's part on what the guest has left; return an exit status.
+
+    Args:
+        boot: the machine.
+        python: the interpreter for both parts; it has pytest.
+        arguments: pytest's, for the guest; the whole tier if there are none.
+        allow_skips: do not count a skipped test as a failure.
+
+    Raises:
+        VmError: the guest gave no result.
+    """
+    chosen = list(arguments) or [TESTS]
+    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), {}, python)
+    guest = Count.read(boot.share / "guest.xml")
+    host = _host_part(boot, python)
+    say(f"in the guest: {guest}")
+    say(f"on the host, after power-off: {host}")
+    problems = _problems(guest_status, guest, host, allow_skips)
+    for problem in problems:
+        say(f"FAILED: {problem}")
+    say(f"{guest.passed + host.passed} tests passed" + (" (not enough, see above)" if problems else ""))
+    return 1 if problems else 0
+
+
+def _pytest(python: Path, report: str, arguments: Sequence[str]) -> list[str]:
+    # pytest's cache would go to a folder that is lost with the guest.
+    return [str(python), "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", "-v", *arguments]
+
+
+def _host_part(boot: Boot, python: Path) -> Count:
+    report = boot.folder / "host.xml"
+    remove(report)
+    environment = os.environ | {"AIONVME_VM": "host", "AIONVME_VM_SHARE": str(boot.share)}
+    with stage("checks on the host"):
+        subprocess.run(_pytest(python, str(report), [TESTS]), env=environment, check=False)
+    return Count.read(report)
+
+
+def _problems(status: int, guest: Count, host: Count, allow_skips: bool) -> list[str]:
+    problems = []
+    for place, count in (("the guest", guest), ("the host", host)):
+        if count.failed:
+            problems.append(f"{count.failed} tests failed in {place}")
+        if not count.passed:
+            problems.append(f"not one test passed in {place}")
+        if count.skipped and not allow_skips:
+            problems.append(f"{count.skipped} tests were skipped in {place}, which has all that they need")
+    if status and not guest.failed:
+        problems.append(f"pytest in the guest returned {status}")
+    return problems
+
+
+def default_python() -> Path:
+    """The interpreter that runs this."""
+    return Path(sys.executable)
