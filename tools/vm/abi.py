@@ -1,4 +1,4 @@
-"""Owns `.vm/abi-6.12.json`: numbers, sizes and offsets of VFIO and iommufd, by the guest kernel's own headers."""
+"""Owns `.vm/abi-6.12.json`: VFIO's and iommufd's numbers, sizes and offsets, by the kernel's headers."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def _copy_modules(chosen: Kernel, tree: Path) -> None:
     source = kernel.home(chosen) / "image/lib/modules" / chosen.release
     target = tree / "lib/modules" / chosen.release
     command(["/sbin/depmod", "-b", kernel.home(chosen) / "image", chosen.release])
-    for module in _closure((source / "modules.dep").read_text()):
-        path = target / module
+    for name in _closure((source / "modules.dep").read_text()):
+        path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / module, path)
+        shutil.copy(source / name, path)
         # busybox's insmod reads no xz.
         command(["xz", "-d", path])
     for module in (kernel.home(chosen) / "vfio").glob("*.ko"):

@@ -1,7 +1,8 @@
 """Owns the guest's kernel: Debian's image, and iommufd and VFIO built beside it with the cdev switched on.
 
-No kernel of Debian's has CONFIG_IOMMUFD or CONFIG_VFIO_DEVICE_CDEV. Both live in modules only, so five modules
-are built again from the same source package, against the same headers, with those options defined by flags.
+No kernel of Debian's has CONFIG_IOMMUFD or CONFIG_VFIO_DEVICE_CDEV. Both live in modules only, so
+five modules are built again from the same source package, against the same headers, with those options
+defined by compiler flags.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _build_modules(kernel: Kernel, source: Path, headers: Path, into: Path) -> N
         (tree / folder / "Kbuild").write_text(text)
     build = _relocate(kernel, headers)
     # Without vmlinux's type information at hand, BTF of modules can't be made; nothing here needs it.
-    make = [
+    make: list[str | Path] = [
         "make",
         f"-j{os.cpu_count()}",
         "-C",

@@ -120,8 +120,8 @@ class Machine:
             "-append", f"{append} aionvme.nonce={nonce} {self.kernel_args}".strip(),
             "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",
             "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off",
-            # What the command prints has a channel of its own: no kernel messages, no tty. Not `stdio`, which
-            # closes the channel when standard input ends.
+            # What the command prints has a channel of its own: no kernel messages, no tty. Not `stdio`,
+            # which closes the channel when standard input ends.
             "-chardev", "file,id=out,path=/dev/stdout", "-device", "virtio-serial-pci",
             "-device", "virtserialport,chardev=out,name=aionvme.out",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",

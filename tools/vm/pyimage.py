@@ -17,7 +17,7 @@ libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
 print(json.dumps([sys.prefix, sys.base_prefix, *libraries]))
 """
 SYSTEM = {Path("/usr"), Path("/usr/local")}
-# Large, and nothing that tests import: CPython's own tests; the base's packages, where there is an environment.
+# Large, and not for us: CPython's own tests, and the base's packages where there is an environment.
 SKIP_IN_STDLIB = {"test", "idlelib", "lib2to3", "ensurepip", "turtledemo", "site-packages", "dist-packages"}
 KEEP = 3
 

@@ -1,0 +1,151 @@
+"""Owns what tests of the VM tier are given: the machine, its functions, the IOMMU interface, the record of writes.
+
+Tests run in the guest (`make test-vm` starts it); those marked `vm_host` run on the host after it has powered off.
+Everywhere else both are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aionvme.tests.vm.manifest import Manifest, Record
+
+PLACE = os.environ.get("AIONVME_VM", "")
+SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
+DEVICES = Path("/sys/bus/pci/devices")
+
+
+@dataclass(frozen=True)
+class NvmeFunction:
+    """One NVMe controller of the machine.
+
+    Attributes:
+        serial: its serial number.
+        block_size: bytes in a block of its only namespace, number 1.
+        size: bytes in that namespace.
+        image: the raw image behind it, on the host.
+        slot: its PCI address, or that of the root port that it is behind.
+    """
+
+    name: str
+    serial: str
+    block_size: int
+    size: int
+    image: Path
+    slot: str
+
+    @property
+    def bdf(self) -> str:
+        """Its PCI address in this boot, such as "0000:01:00.0"."""
+        behind = sorted(path.name for path in (DEVICES / self.slot).glob("????:??:??.?"))
+        return behind[0] if behind else self.slot
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The guest machine.
+
+    Attributes:
+        drives: controllers in an IOMMU group of their own, by name (`block512`, `block4096` unless chosen otherwise).
+        shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
+        not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
+        hugepages: 2 MiB pages that the guest kernel has set aside.
+    """
+
+    drives: dict[str, NvmeFunction]
+    shared: NvmeFunction
+    not_nvme: str
+    hugepages: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Machine:
+        """Read `machine.json`, which the host wrote before the boot."""
+        tree = json.loads((folder / "machine.json").read_text())
+        drives = {entry["name"]: _function(entry) for entry in tree["drives"]}
+        return cls(drives, _function(tree["shared"]), tree["not_nvme"], tree["hugepages"])
+
+
+def _function(entry: dict[str, Any]) -> NvmeFunction:
+    return NvmeFunction(**{**entry, "image": Path(entry["image"])})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "vm_host: runs on the host, after the guest has powered off")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that belong where we are; skip them all outside the tier."""
+    here = Path(__file__).parent
+    ours = [item for item in items if here in item.path.parents]
+    if not PLACE:
+        for item in ours:
+            item.add_marker(pytest.mark.skip(reason="needs the guest machine: make test-vm"))
+        return
+    elsewhere = [
+        item for item in ours if (item.get_closest_marker("vm_host") is not None) != (PLACE == "host")
+    ]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    """The machine that the tests run in, or have run in."""
+    return Machine.read(SHARE)
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    """The record of writes, in the folder that guest and host share."""
+    return Manifest(SHARE)
+
+
+@pytest.fixture(scope="session", params=["group", "iommufd"])
+def iommu(request: pytest.FixtureRequest) -> str:
+    """The kernel interface to open a function by, a value of the address option `iommu=`.
+
+    All tests that take it run with the one, then with the other, in one boot.
+    """
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def block512(machine: Machine) -> NvmeFunction:
+    """The controller with blocks of 512 bytes."""
+    return machine.drives["block512"]
+
+
+@pytest.fixture(scope="session")
+def block4096(machine: Machine) -> NvmeFunction:
+    """The controller with blocks of 4096 bytes."""
+    return machine.drives["block4096"]
+
+
+@pytest.fixture
+def written(
+    manifest: Manifest, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str, int, bytes], None]]:
+    """A function `written(serial, byte_offset, data)`, to be called after a write that was acknowledged.
+
+    The host looks for `data` in the raw image after power-off, but for what later records wrote over it.
+    A test that takes this and passes without a record fails all the same: it would have proved nothing.
+    """
+    count = 0
+
+    def record(serial: str, byte_offset: int, data: bytes) -> None:
+        nonlocal count
+        manifest.add(Record(serial, byte_offset, bytes(data), request.node.nodeid))
+        count += 1
+
+    failed_before = request.session.testsfailed
+    yield record
+    if request.session.testsfailed == failed_before:
+        assert count, "the test recorded no write, so that the host has nothing to look for"
