@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(action=_run)
     test = actions.add_parser("test", help="boot, run the guest's tests, then the host's checks")
     _machine_options(test, "test")
+    test.add_argument("--python", type=Path, default=Path(sys.executable), help="runs pytest in both places")
     test.add_argument("--allow-skips", action="store_true", help="do not fail when a test was skipped")
     test.add_argument("arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="default: aionvme/tests/vm")
     test.set_defaults(action=_test)
@@ -66,9 +67,6 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--accel", default="tcg,thread=multi", help="QEMU's accelerator (default: %(default)s)"
     )
     parser.add_argument("--timeout", type=float, default=900.0, metavar="SECONDS", help="for the whole boot")
-    parser.add_argument(
-        "--python", type=Path, default=suite.default_python(), help="interpreter that the guest uses"
-    )
 
 
 def _machine(options: argparse.Namespace) -> Machine:
@@ -99,7 +97,7 @@ def _setup(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     with locked(f"run-{options.name}"):
         machine = boot.Boot(_machine(options), _ready(), boot.folder(options.name), options.timeout)
-        return machine.run(options.command, {}, options.python)
+        return machine.run(options.command, {})
 
 
 def _test(options: argparse.Namespace) -> int:

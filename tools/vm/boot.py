@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from tools.vm import initramfs, pyimage
+from tools.vm import initramfs
 from tools.vm.debian import Kernel
 from tools.vm.layout import CACHE, VmError, remove, say, stage
 from tools.vm.machine import Machine
@@ -52,41 +52,35 @@ class Boot:
         """The folder that guest and host both write."""
         return self.folder / "share"
 
-    def run(self, argv: Sequence[str], environment: Mapping[str, str], python: Path) -> int:
+    def run(self, argv: Sequence[str], environment: Mapping[str, str]) -> int:
         """Boot, run `argv` in the guest in the current folder, power off, and return its exit status.
 
         Args:
             argv: the command; its paths are the host's.
             environment: set for the command beside the host's PATH.
-            python: the interpreter whose trees are put on the fast disk.
 
         Raises:
             VmError: no status came out: the guest failed, crashed, or took longer than the limit.
         """
-        disk, trees = pyimage.build(python)
         image, archive = initramfs.image(self.kernel), initramfs.build(self.kernel)
         for attempt in (1, 2):
-            self._fill(argv, environment, trees)
+            self._fill(argv, environment)
             nonce = secrets.token_hex(8)
-            line = self.machine.command_line(
-                self.folder, kernel=image, initramfs=archive, python=disk, nonce=nonce
-            )
+            line = self.machine.command_line(self.folder, kernel=image, initramfs=archive, nonce=nonce)
             try:
                 with stage("guest, from start to power-off"):
                     return self._watch(line, nonce)
             except NeverBooted as error:
                 if attempt == 2:
                     raise
-                say(f"{error}\nvm: the boot never reached init; trying once more")
+                say(f"{error}\nvm: NOTE: the boot never reached init; trying once more")
         raise AssertionError("unreachable")
 
-    def _fill(self, argv: Sequence[str], environment: Mapping[str, str], trees: list[Path]) -> None:
+    def _fill(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         remove(self.folder)
         self.share.mkdir(parents=True)
         self.machine.make_images(self.folder)
         (self.share / "machine.json").write_text(self.machine.describe(self.folder))
-        lines = [f"{number} {tree}\n" for number, tree in enumerate(trees)]
-        (self.share / "python-trees").write_text("".join(lines))
         settings = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/root"),
@@ -116,17 +110,17 @@ class Boot:
         if reader.status is not None:
             return reader.status
         if "init" not in reader.times:
-            raise NeverBooted(f"no sign of init after {took:.0f} s.{self._console()}")
+            raise NeverBooted(f"{self._console()}\nno sign of init after {took:.0f} s; console above")
         reason = (
             f"it said: {reader.failure}" if reader.failure else f"it ended or was ended after {took:.0f} s"
         )
-        limit = f" (limit {self.timeout:.0f} s)"
-        raise VmError(f"the guest gave no result; {reason}{limit}.{self._console()}")
+        limit = f"limit {self.timeout:.0f} s"
+        raise VmError(f"{self._console()}\nthe guest gave no result; {reason} ({limit}); console above")
 
     def _console(self) -> str:
         console = self.folder / "console.log"
         lines = console.read_text(errors="replace").splitlines() if console.exists() else []
-        return f" The last lines of {console}:\n" + "\n".join(lines[-40:])
+        return f"the last lines of {console}:\n" + "\n".join(lines[-40:])
 
 
 class _Reader:

@@ -18,7 +18,6 @@ PROGRAMS: dict[str, tuple[Path, ...]] = {
     "cpio": (Path("/bin/cpio"),),
     "kmod": (Path("/sbin/depmod"),),
     "xz-utils": (Path("/usr/bin/xz"),),
-    "e2fsprogs": (Path("/sbin/mke2fs"),),
     "gcc-12": (Path("/usr/bin/x86_64-linux-gnu-gcc-12"),),
     "make": (Path("/usr/bin/make"),),
     "libc6-dev": (Path("/usr/include/stdio.h"),),

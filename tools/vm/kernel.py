@@ -85,12 +85,15 @@ def set_up(*, refresh: bool = False) -> Kernel:
 
 def _build_from_source(kernel: Kernel) -> None:
     """Fill `vfio` (the five modules) and `uapi` (the headers that programs see) and drop the source again."""
-    work = home(kernel) / "build"
+    work, done_with = home(kernel) / "build", home(kernel) / "build.unfinished"
+    remove(done_with)
     source = cached(work / "source", lambda into: _unpack_source(kernel, into))
     headers = cached(work / "headers", lambda into: _unpack_headers(kernel, into))
     cached(home(kernel) / "uapi", lambda into: _copy_tree(source / "include/uapi", into))
     cached(home(kernel) / "vfio", lambda into: _build_modules(kernel, source, headers, into))
-    remove(work)
+    # Under another name first: half a tree is never to be taken for a whole one.
+    work.rename(done_with)
+    remove(done_with)
 
 
 def _copy_tree(source: Path, into: Path) -> None:

@@ -98,16 +98,13 @@ class Machine:
         tree = {"drives": functions, "shared": shared, "not_nvme": plain, "hugepages": self.hugepages}
         return json.dumps(tree, indent=1)
 
-    def command_line(
-        self, folder: Path, *, kernel: Path, initramfs: Path, python: Path, nonce: str
-    ) -> list[str]:
+    def command_line(self, folder: Path, *, kernel: Path, initramfs: Path, nonce: str) -> list[str]:
         """QEMU's arguments.
 
         Args:
             folder: holds the images, and takes `console.log` and `qmp.sock`.
             kernel: the kernel's image.
             initramfs: the archive with the guest's init.
-            python: the ext4 image of the Python trees.
             nonce: what marks the lines that init itself prints.
         """
         append = f"console=ttyS0 panic=-1 no_timer_check intel_iommu=on iommu=pt hugepages={self.hugepages}"
@@ -115,19 +112,18 @@ class Machine:
         return [
             "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", self.accel, "-cpu", "max",
             "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "qboot.rom",
-            "-nodefaults", "-display", "none", "-no-reboot", "-device", "intel-iommu,intremap=on,caching-mode=on",
+            "-nodefaults", "-display", "none", "-no-reboot",
+            "-device", "intel-iommu,intremap=on,caching-mode=on",
             "-kernel", str(kernel), "-initrd", str(initramfs),
             "-append", f"{append} aionvme.nonce={nonce} {self.kernel_args}".strip(),
             "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",
             "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off",
-            # What the command prints has a channel of its own: no kernel messages, no tty. Not `stdio`,
+            # The command prints to a channel of its own: no kernel messages, no tty. It is not `stdio`,
             # which closes the channel when standard input ends.
             "-chardev", "file,id=out,path=/dev/stdout", "-device", "virtio-serial-pci",
             "-device", "virtserialport,chardev=out,name=aionvme.out",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={folder}/share,mount_tag=share,security_model=none,multidevs=remap",
-            "-drive", f"file={python},if=none,id=python,format=raw,readonly=on",
-            "-device", "virtio-blk-pci,drive=python",
             *drives,
             *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),
             "-device", f"virtio-rng-pci,bus=pcie.0,addr={SHARED_SLOT:#x}.1",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def run(boot: Boot, python: Path, arguments: Sequence[str], *, allow_skips: bool
         VmError: the guest gave no result.
     """
     chosen = list(arguments) or [TESTS]
-    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), {}, python)
+    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), {})
     guest = Count.read(boot.share / "guest.xml")
     host = _host_part(boot, python)
     say(f"in the guest: {guest}")
@@ -97,8 +96,3 @@ def _problems(status: int, guest: Count, host: Count, allow_skips: bool) -> list
     if status and not guest.failed:
         problems.append(f"pytest in the guest returned {status}")
     return problems
-
-
-def default_python() -> Path:
-    """The interpreter that runs this."""
-    return Path(sys.executable)

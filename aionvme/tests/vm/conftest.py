@@ -1,7 +1,7 @@
-"""Owns what tests of the VM tier are given: the machine, its functions, the IOMMU interface, the record of writes.
+"""Owns what tests of the VM tier are given: the machine, the IOMMU interface, the record of writes.
 
-Tests run in the guest (`make test-vm` starts it); those marked `vm_host` run on the host after it has powered off.
-Everywhere else both are skipped.
+Tests run in the guest (`make test-vm` starts it); those marked `vm_host` run on the host after it has
+powered off. Everywhere else both are skipped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Machine:
     """The guest machine.
 
     Attributes:
-        drives: controllers in an IOMMU group of their own, by name (`block512`, `block4096` unless chosen otherwise).
+        drives: controllers alone in their IOMMU group, by name (`block512`, `block4096` unless chosen).
         shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
         not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
         hugepages: 2 MiB pages that the guest kernel has set aside.

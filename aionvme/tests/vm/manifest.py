@@ -1,7 +1,7 @@
-"""Owns the record of what tests in the guest wrote to a drive, and its comparison with the raw images afterwards.
+"""Owns the record of what tests in the guest wrote to a drive, and its comparison with the raw images.
 
-The guest appends to a folder that it shares with the host; after power-off the host compares. So a driver that
-believes its own reads is caught: the bytes are looked for where no part of ours has been.
+The guest appends to a folder that it shares with the host; after power-off the host compares. So a driver
+that believes its own reads is caught: the bytes are looked for where no part of ours has been.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ INDEX = "written.jsonl"
 
 @dataclass(frozen=True)
 class Record:
-    """Data that a drive acknowledged: `data` from byte `offset` of the drive `serial` on, written by `test`."""
+    """Data that a drive acknowledged: `data` from byte `offset` of drive `serial` on, written by `test`."""
 
     serial: str
     offset: int
@@ -29,6 +29,7 @@ class Manifest:
     """The records in one shared folder, in the order in which they were made."""
 
     def __init__(self, folder: Path) -> None:
+        """Use `folder`; nothing is written before the first record."""
         self._folder = folder
 
     def add(self, record: Record) -> None:

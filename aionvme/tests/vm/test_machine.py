@@ -1,4 +1,4 @@
-"""The guest machine itself, by the kernel's interfaces alone: if one of these fails, it is not the driver's fault."""
+"""The guest machine itself, by the kernel's interfaces alone: a failure here is not the driver's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rebind(bdf: str, driver: str) -> None:
 
 @contextlib.contextmanager
 def bound_to_vfio(function: NvmeFunction) -> Iterator[str]:
-    """Hold a function bound to vfio-pci for the length of the block; afterwards the kernel's driver has it."""
+    """Hold a function bound to vfio-pci for the block; afterwards the kernel's driver has it."""
     bdf = function.bdf
     wait_until(lambda: driver_of(bdf) != "", f"{bdf} to get its first driver")
     rebind(bdf, "vfio-pci")
@@ -90,7 +90,7 @@ def test_iommufd_opens() -> None:
 
 
 def test_controllers_are_nvme_functions(machine: Machine) -> None:
-    """Every drive is seen at an address of its own, with the class of NVM Express (PCI class 01h, 08h, 02h)."""
+    """Every drive is seen at an address of its own, with the class of NVM Express (01h, 08h, 02h)."""
     functions = [*machine.drives.values(), machine.shared]
     assert len({function.bdf for function in functions}) == len(functions)
     for function in functions:
@@ -118,7 +118,7 @@ def test_other_function_is_not_nvme(machine: Machine) -> None:
 
 @pytest.mark.parametrize("name", ["block512", "block4096"])
 def test_binding_makes_both_nodes(machine: Machine, name: str) -> None:
-    """Bound to vfio-pci, a drive has a group node and a cdev node, and both are gone when it is given back."""
+    """Bound to vfio-pci, a drive has a group node and a cdev node; both go when it is given back."""
     function = machine.drives[name]
     group = Path("/dev/vfio", (DEVICES / function.bdf / "iommu_group").resolve().name)
     with bound_to_vfio(function) as bdf:
@@ -145,7 +145,7 @@ def test_namespace_is_as_described(machine: Machine, name: str) -> None:
 def test_write_reaches_the_image(
     machine: Machine, name: str, written: Callable[[str, int, bytes], None]
 ) -> None:
-    """What the kernel's own driver writes is found on the host: the way from here to the raw image is sound."""
+    """What the kernel's own driver writes is found on the host: the way to the raw image is sound."""
     function = machine.drives[name]
     data = os.urandom(function.block_size * 3)
     # The drive's last blocks, out of the way of other tests, and a check that no block is cut off.

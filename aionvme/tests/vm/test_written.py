@@ -36,7 +36,7 @@ def test_the_comparison_finds_a_wrong_byte(tmp_path: Path) -> None:
 
 
 def test_a_later_record_covers_an_earlier_one(tmp_path: Path) -> None:
-    """Of two records that overlap, the later one is expected where both wrote; the earlier one keeps the rest."""
+    """Where two records overlap the later one is expected; the earlier one keeps the rest."""
     image = tmp_path / "image"
     image.write_bytes(b"aabbbbcc")
     older, newer = Record("S", 0, b"aaaa", "t"), Record("S", 2, b"bbbb", "t")
