@@ -67,7 +67,8 @@ def install_programs() -> None:
     with stage(f"apt-get install {' '.join(missing)}"):
         update_lists()
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        command(["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing])
+        patience = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"]
+        command(["apt-get", *patience, "install", "-y", "-q", "--no-install-recommends", *missing])
 
 
 def update_lists() -> None:
@@ -97,7 +98,8 @@ def unpack(package: str, into: Path) -> None:
     """Download one package and unpack it under `into`. It is never installed."""
     folder = into / ".deb"
     folder.mkdir(parents=True)
-    command(["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", package], cwd=folder)
+    options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"]
+    command(["apt-get", *options, "-q", "download", package], cwd=folder)
     (deb,) = folder.glob("*.deb")
     command(["dpkg", "-x", deb, into])
     remove(folder)
