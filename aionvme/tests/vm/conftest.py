@@ -20,6 +20,7 @@ from aionvme.tests.vm.manifest import Manifest, Record
 PLACE = os.environ.get("AIONVME_VM", "")
 SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
 DEVICES = Path("/sys/bus/pci/devices")
+ABI = Path(__file__).parents[3] / ".vm/abi-6.12.json"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def machine() -> Machine:
     """The machine that the tests run in, or have run in."""
     return Machine.read(SHARE)
+
+
+@pytest.fixture(scope="session")
+def headers() -> dict[str, dict[str, int]]:
+    """The guest kernel's own headers: `constants`, `sizes` ("struct"), `offsets` ("struct.field")."""
+    tree: dict[str, dict[str, int]] = json.loads(ABI.read_text())
+    return tree
+
+
+@pytest.fixture(scope="session")
+def abi(headers: dict[str, dict[str, int]]) -> dict[str, int]:
+    """The kernel's constants by name, independent of the driver's own table."""
+    return headers["constants"]
 
 
 @pytest.fixture(scope="session")
