@@ -1,0 +1,73 @@
+"""The files behind arenas: shared memory without a name, of huge pages where the system has some to spare."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+__all__ = ["HUGE_PAGE", "PAGE", "backing_file"]
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+HUGE_PAGE = 2 << 20
+
+# More than the address space of a process on x86-64 and aarch64 with 48-bit addresses.
+_MOST = 1 << 48
+
+_NO_MEMORY = (errno.ENOMEM, errno.ENOSPC, errno.EFBIG)
+
+
+def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
+    """Creates a file of zeroed memory, all of it allocated, so that no later access can fail for want of memory.
+
+    Args:
+        nbytes: Whole pages.
+        huge: Try 2 MiB pages first, where `nbytes` is at least one.
+
+    Returns:
+        The descriptor, which the caller closes, and the file's size: `nbytes`, up to whole huge pages if those are used.
+
+    Raises:
+        MemoryError: There is not that much memory.
+        OSError: The kernel has no such files, or no descriptor is left.
+    """
+    if nbytes > _MOST:
+        raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: no process has that much")
+    if huge and nbytes >= HUGE_PAGE:
+        size = -(-nbytes // HUGE_PAGE) * HUGE_PAGE
+        try:
+            return _filled_file(size, os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB), size
+        except OSError:
+            # No pool of huge pages, or none left: ordinary pages serve as well.
+            pass
+    # The kernel would fill all memory, and then kill processes, before it refused.
+    available = _available_memory()
+    if nbytes > available:
+        raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available")
+    try:
+        return _filled_file(nbytes, os.MFD_CLOEXEC), nbytes
+    except OSError as error:
+        if error.errno not in _NO_MEMORY:
+            raise
+        raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: {error.strerror}") from error
+
+
+def _filled_file(nbytes: int, flags: int) -> int:
+    fd = os.memfd_create("aionvme-dma", flags)
+    try:
+        os.posix_fallocate(fd, 0, nbytes)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _available_memory() -> int:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * PAGE
