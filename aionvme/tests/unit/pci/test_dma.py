@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aionvme.errors import UsageError
 from aionvme.pci import dma
-from aionvme.pci.arena import PAGE
+from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaBuffer, DmaRegistration, DmaSpace
 from aionvme.pci.function import Function
 
