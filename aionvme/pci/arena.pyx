@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, auto_pickle=False
 """Arenas: memory of our own that is mapped for the device in large pieces, and handed out in small ones."""
 
 from aionvme.pci.extents import Extents
@@ -26,7 +26,7 @@ cdef class Arenas:
         self._arenas = []
 
     def take(self, Mappings mappings not None, size_t nbytes, size_t align):
-        """Takes `nbytes` (whole pages) at a multiple of `align` (at least a page), for this process and for the device.
+        """Takes `nbytes` (whole pages) at a multiple of `align` (at least a page) on both sides.
 
         Returns:
             The arena, the offset in it, and whether the memory is fresh, that is all zero.

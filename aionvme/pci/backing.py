@@ -18,14 +18,15 @@ _NO_MEMORY = (errno.ENOMEM, errno.ENOSPC, errno.EFBIG)
 
 
 def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
-    """Creates a file of zeroed memory, all of it allocated, so that no later access can fail for want of memory.
+    """Creates a file of zeroed memory, all of it allocated: no later access fails for want of memory.
 
     Args:
         nbytes: Whole pages.
         huge: Try 2 MiB pages first, where `nbytes` is at least one.
 
     Returns:
-        The descriptor, which the caller closes, and the file's size: `nbytes`, up to whole huge pages if those are used.
+        The descriptor, which the caller closes, and the file's size: `nbytes`, up to whole huge pages if
+        those are used.
 
     Raises:
         MemoryError: There is not that much memory.

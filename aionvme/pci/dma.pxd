@@ -1,5 +1,5 @@
-# DMA memory as a class diagram: arenas mapped for one function, buffers cut from them, foreign memory registered.
-# `function`, `regions`, `translate` and `hold_at` of a DmaSpace are in Mappings.
+# DMA memory as a class diagram: arenas mapped for one function, buffers cut from them, foreign memory
+# registered. `function`, `regions`, `translate` and `hold_at` of a DmaSpace are in Mappings.
 from libc.stdint cimport uint8_t, uint64_t
 
 from aionvme.pci.arena cimport Arena, Arenas

@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """DMA memory: buffers that the device reaches, memory of others that it reaches, and when each may go back.
 
-A `DmaSpace` belongs to one function. It cuts `DmaBuffer`s from arenas (shared memory, mapped for the device as a whole)
-and takes memory that others own as `DmaRegistration`s. Both are used by two parties: commands, which hold them from
-submission until the device has let go, and Python, which exports them as buffers. Memory goes back after the last.
+A `DmaSpace` belongs to one function. It cuts `DmaBuffer`s from arenas (shared memory, mapped for the device
+as a whole) and takes memory that others own as `DmaRegistration`s. Both are used by two parties: commands,
+which hold them from submission until the device has let go, and Python, which exports them as buffers. Memory
+goes back after the last.
 """
 
 import operator
@@ -34,12 +35,14 @@ cdef size_t _round_up(size_t value, size_t multiple) noexcept:
 cdef class DmaSpace(Mappings):
     """The memory that one function reaches, and its I/O addresses.
 
-    Any thread may call. While a thread is in `translate` without the GIL, no other may alloc, register or close.
+    Any thread may call. While a thread is in `translate` without the GIL, no other may alloc, register or
+    close.
 
     Args:
-        function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor that it
-            is given during the call only.
-        arena_size: Bytes that are mapped at a time; a power of two. Larger allocations get an arena of their own.
+        function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor
+            that it is given during the call only.
+        arena_size: Bytes that are mapped at a time; a power of two. Larger allocations get an arena of their
+            own.
         huge_pages: Use 2 MiB pages for arenas where the system has some free.
 
     Raises:
@@ -99,14 +102,14 @@ cdef class DmaSpace(Mappings):
 
     cdef int _check_open(self) except -1:
         if self._forked():
-            raise UsageError("DMA memory stays with the process that made it: open the controller in the forked one")
+            raise UsageError("DMA memory stays with the process that made it: open the controller anew in this one")
         if self._quarantined:
             raise UsageError("the controller was lost: it gets no DMA memory any more")
         if self._closed:
             raise UsageError("the controller is closed: it has no DMA memory any more")
         return 0
 
-    # -- buffers ---------------------------------------------------------------------------------------------------------
+    # -- buffers ---------------------------------------------------------------------------------------------
 
     def alloc(self, nbytes, *, align=4096, zero=True):
         """Allocates memory that the device reaches, in one piece for this process and for the device.
@@ -157,7 +160,7 @@ cdef class DmaSpace(Mappings):
         buffer.closed_ = buffer._freed = False
         return buffer
 
-    # -- what was let go -------------------------------------------------------------------------------------------------
+    # -- what was let go -------------------------------------------------------------------------------------
 
     def _settle(self):
         """Takes back what was let go, unless a thread that has the lock will do it.
@@ -179,14 +182,15 @@ cdef class DmaSpace(Mappings):
             if (<Arena>arena).alive and not self._quarantined:
                 self._arenas.give(self, arena, offset, nbytes)
 
-    # -- registrations ---------------------------------------------------------------------------------------------------
+    # -- registrations ---------------------------------------------------------------------------------------
 
     def register(self, obj, *, exact=False):
         """Lets the device reach memory that the caller owns, for reads and writes without a copy.
 
-        Whole pages are mapped: the device could also reach what else lies in the first and the last page, which
-        nothing asks it to. The memory stays registered until `close()` of what this returns, or of the controller; it
-        cannot be resized meanwhile. A process that is forked meanwhile does not have the memory's whole pages.
+        Whole pages are mapped: the device could also reach what else lies in the first and the last page,
+        which nothing asks it to. The memory stays registered until `close()` of what this returns, or of the
+        controller; it cannot be resized meanwhile. A process that is forked meanwhile does not have the
+        memory's whole pages.
 
         Args:
             obj: Any writable C-contiguous buffer: a numpy array, bytearray, mmap, memoryview, ...
@@ -196,8 +200,8 @@ cdef class DmaSpace(Mappings):
             A `DmaRegistration`.
 
         Raises:
-            UsageError: The memory is read-only, empty, not contiguous, or (with `exact`) not whole pages; or the
-                controller is closed.
+            UsageError: The memory is read-only, empty, not contiguous, or (with `exact`) not whole pages; or
+                the controller is closed.
             TypeError: `obj` is no buffer.
             MemoryError: No I/O address is left.
             OSError: The kernel refused to map the memory for the device.
@@ -208,7 +212,7 @@ cdef class DmaSpace(Mappings):
         try:
             PyObject_GetBuffer(obj, &registration.view, PyBUF_WRITABLE)
         except (BufferError, ValueError) as error:
-            raise UsageError(f"obj: the device needs memory that is writable and C-contiguous ({error})") from error
+            raise UsageError(f"obj: memory must be writable and C-contiguous for the device ({error})") from error
         registration._has_view = True
         try:
             self._register(registration, exact)
@@ -244,12 +248,13 @@ cdef class DmaSpace(Mappings):
         self.unshare(registration)
         registration._tell()
 
-    # -- the end ---------------------------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------------------
 
     def quarantine(self):
         """Withdraws all memory for as long as the process lives, for a device that may still write it.
 
-        Nothing is handed out any more. What is in use may be read and written on; what is let go is never used again.
+        Nothing is handed out any more. What is in use may be read and written on; what is let go is never
+        used again.
         """
         if self._quarantined or self._forked():
             return
@@ -285,8 +290,8 @@ cdef class DmaSpace(Mappings):
 cdef class DmaBuffer:
     """Memory that the device reaches: a writable buffer of bytes, from `DmaSpace.alloc`.
 
-    Slice it by `memoryview(buffer)[a:b]`. Use it in a `with` statement, or call `close()`, or drop it: the memory goes
-    back when no command, no memoryview and no array uses it any more.
+    Slice it by `memoryview(buffer)[a:b]`. Use it in a `with` statement, or call `close()`, or drop it: the
+    memory goes back when no command, no memoryview and no array uses it any more.
 
     Attributes:
         iova: The I/O address, for the device.
@@ -327,7 +332,7 @@ cdef class DmaBuffer:
         self.space._settle()
 
     def close(self):
-        """Gives the memory back as soon as no command, memoryview or array uses it. New ones are refused from now on."""
+        """Gives the memory back as soon as no command, memoryview or array uses it. New ones are refused."""
         self.closed_ = True
         if self.users == 0:
             self._give_back()
@@ -352,7 +357,7 @@ cdef class DmaBuffer:
         if self.closed_:
             raise UsageError(f"{self!r} cannot be used any more")
         if dtype.itemsize == 0 or self.nbytes % dtype.itemsize:
-            raise UsageError(f"{self.nbytes} bytes are not a whole number of {dtype} items of {dtype.itemsize} bytes")
+            raise UsageError(f"{self.nbytes} bytes are not a whole number of {dtype.itemsize}-byte {dtype} items")
         return numpy.frombuffer(self, dtype)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -409,9 +414,10 @@ cdef class DmaRegistration:
             PyBuffer_Release(&self.view)
 
     def close(self):
-        """Ends the registration: no new command may use it, and the memory is unmapped after the last that does.
+        """Ends the registration: new commands are refused, and the memory is unmapped after the last one.
 
-        Where a registration of the same pages goes on, a page run stays mapped, and its memory exported, until that ends.
+        Where a registration of the same pages goes on, a page run stays mapped, and its memory exported,
+        until that ends.
         """
         if not self.open_ or self.space._forked():
             return

@@ -1,4 +1,4 @@
-"""A list of free extents, first fit with coalescing: of pages in an arena, of I/O addresses in an IOMMU's ranges."""
+"""A list of free extents, first fit with coalescing: pages of an arena, I/O addresses of an IOMMU."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOW_LIMIT", "IovaSpace"]
 
-#: Below this an I/O address is used only when nothing above is left: a small number read by mistake as an address
-#: then faults in the IOMMU instead of landing in a buffer.
+#: Below this an I/O address is used only when nothing above is left: a small number read by mistake as an
+#: address then faults in the IOMMU instead of landing in a buffer.
 LOW_LIMIT = 64 << 10
 
 

@@ -58,13 +58,15 @@ cdef class Mappings:
     cdef list _owners             # whose memory regions[i] is: an Arena or a Run
     cdef object _iova
 
-    # How many bytes from `address` on (at most nbytes) are reached at *iova and on; 0 when the first byte is not mapped.
+    # How many bytes from `address` on (at most nbytes) are reached at *iova and on; 0 when the first byte is
+    # not mapped.
     cdef size_t translate(self, const void *address, size_t nbytes, uint64_t *iova) noexcept nogil
 
     # The open registration whose pages hold `address`, or None (memory of an arena, or not mapped).
     cpdef object owner_of(self, size_t address)
-    # For commands on memory that is no DmaBuffer: keeps [address, address + nbytes) mapped until release_at(what this
-    # gave). None where nothing has to be held: a view of a DmaBuffer holds its memory by itself.
+    # For commands on memory that is no DmaBuffer: keeps [address, address + nbytes) mapped until
+    # release_at(what this gave). None where nothing has to be held: a view of a DmaBuffer holds its memory by
+    # itself.
     cpdef object hold_at(self, size_t address, size_t nbytes=*)
     cpdef object release_at(self, object holder)
 

@@ -1,12 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""What one function reaches of this process, at which I/O addresses; and pages that are mapped for several at once.
+"""What one function reaches of this process, at which I/O addresses; and pages that several have mapped.
 
 Regions are kept sorted in a C array, where `translate` finds a command's addresses without the GIL.
 
-Memory that others own may be asked for twice, in parts that overlap, but what one `map_dma` gave can only be unmapped as
-a whole. So each asker (`Sharer`) has only those runs of its pages mapped that are not yet, each by itself, and shares the
-others. A run is unmapped when its last sharer ends. Until then the memory of the one that it was mapped for is kept,
-since the pages of a run must not change their meaning while a device reaches them.
+Memory that others own may be asked for twice, in parts that overlap, but what one `map_dma` gave can only be
+unmapped as a whole. So each asker (`Sharer`) has only those runs of its pages mapped that are not yet, each
+by itself, and shares the others. A run is unmapped when its last sharer ends. Until then the memory of the
+one that it was mapped for is kept, since the pages of a run must not change their meaning while a device
+reaches them.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -23,7 +24,8 @@ __all__ = ["Mapped", "Mappings", "Run", "Sharer"]
 
 cdef size_t _PAGE = PAGE
 
-# A run of at least this length has its I/O address as far from a 2 MiB boundary as its address is: large pages match.
+# A run of at least this length has its I/O address as far from a 2 MiB boundary as its address is: large
+# pages match.
 cdef size_t _LARGE = 2 << 20
 
 
@@ -38,8 +40,9 @@ cdef class Run(Mapped):
     """A run of pages that others own."""
 
     cdef void keep_from_children(self, size_t low, size_t high) noexcept:
-        # A page that a forked child does not have is not copied when it is written. The child would miss what else lies
-        # in a page, hence only pages that are the sharer's alone. Not vital, so a kernel that refuses is no error.
+        # A page that a forked child does not have is not copied when it is written. The child would miss what
+        # else lies in a page, hence only pages that are the sharer's alone. Not vital, so a kernel that
+        # refuses is no error.
         self.private_low = max(low, <size_t>self.address)
         self.private_high = min(high, <size_t>self.address + self.nbytes)
         if self.private_low < self.private_high:
@@ -77,8 +80,8 @@ cdef class Mappings:
     While a thread is in `translate` without the GIL, no other may change the mappings.
 
     Args:
-        function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor that it
-            is given during the call only.
+        function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor
+            that it is given during the call only.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -96,7 +99,7 @@ cdef class Mappings:
         return [(<size_t>self.regions[i].address, self.regions[i].nbytes, self.regions[i].iova)
                 for i in range(self.nregions)]
 
-    # -- where the device finds memory -----------------------------------------------------------------------------------
+    # -- where the device finds memory -----------------------------------------------------------------------
 
     cdef Py_ssize_t find(self, size_t address) noexcept nogil:
         # The region that holds `address`, or -1.
@@ -144,14 +147,14 @@ cdef class Mappings:
         """Where the device finds memory of this process.
 
         Returns:
-            How many bytes from `address` on (at most `nbytes`) it reaches in one piece, and their I/O address; (0, 0)
-            if the first byte is not mapped.
+            How many bytes from `address` on (at most `nbytes`) it reaches in one piece, and their I/O
+            address; (0, 0) if the first byte is not mapped.
         """
         cdef uint64_t iova = 0
         cdef size_t reached = self.translate(<void *><size_t>address, nbytes, &iova)
         return reached, iova
 
-    # -- mapping and unmapping -------------------------------------------------------------------------------------------
+    # -- mapping and unmapping -------------------------------------------------------------------------------
 
     cdef int map(self, Mapped mapped, size_t align, size_t skew, int fd) except -1:
         # All or nothing; the I/O address is `skew` bytes from a multiple of `align`.
@@ -228,7 +231,7 @@ cdef class Mappings:
         memmove(region, region + 1, (self.nregions - index) * sizeof(Region))
         del self._owners[index]
 
-    # -- pages of others -------------------------------------------------------------------------------------------------
+    # -- pages of others -------------------------------------------------------------------------------------
 
     cdef share(self, Sharer sharer, size_t private_low, size_t private_high):
         # Has all pages of the sharer mapped, or after an error none but those that others have.
@@ -302,7 +305,7 @@ cdef class Mappings:
             gaps.append((low, high))
         return gaps
 
-    # -- commands on pages of others -----------------------------------------------------------------------------------
+    # -- commands on pages of others -------------------------------------------------------------------------
 
     cpdef object owner_of(self, size_t address):
         """The open registration (`Sharer`) that `address` belongs to, or None."""
@@ -341,7 +344,7 @@ cdef class Mappings:
             if sharer is None:
                 if type(self._owners[found]) is Run:
                     self.release_at(held if held is not None else first)
-                    raise UsageError("buf: its registration with this controller was closed: register it again")
+                    raise UsageError("buf: its registration was closed: register it again with this controller")
                 # An arena needs no holding: whatever shows its memory keeps the buffer.
                 address = <size_t>self.regions[found].address + self.regions[found].nbytes
                 continue

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Memory for DMA as this process sees it: shared, aligned, not in forked children; and memory that is never freed."""
+"""Memory for DMA as this process sees it: shared, aligned, not in forked children; and what is never freed."""
 
 import os
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,8 +69,10 @@ def laid_out(gaps_and_lengths: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 @given(ranges_of_pages, requests)
-def test_addresses_never_overlap_and_all_come_back(gaps: list[tuple[int, int]], asked: list[tuple[bool, int, int]]) -> None:
-    """Whatever is taken and given back: within one range, aligned, not in use; and nothing is refused that fits."""
+def test_addresses_never_overlap_and_all_come_back(
+    gaps: list[tuple[int, int]], asked: list[tuple[bool, int, int]]
+) -> None:
+    """What is taken is within one range, aligned and not in use; and nothing is refused that fits."""
     ranges = laid_out(gaps)
     space = IovaSpace(ranges, PAGE)
     total = space.free
@@ -95,9 +99,7 @@ def is_free(ranges: list[tuple[int, int]], used: dict[int, int], iova: int, nbyt
 
 
 def fits(ranges: list[tuple[int, int]], used: dict[int, int], nbytes: int, align: int) -> bool:
-    starts = (
-        iova for first, last in ranges for iova in range(-(-first // align) * align, last, align)
-    )
+    starts = (iova for first, last in ranges for iova in range(-(-first // align) * align, last, align))
     return any(is_free(ranges, used, iova, nbytes) for iova in starts)
 
 
@@ -118,5 +120,5 @@ def test_extents_agree_with_a_set(steps: list[tuple[bool, int, int]]) -> None:
             model |= numbers
         listed = list(extents)
         assert {number for first, end in listed for number in range(first, end)} == model
-        assert all(end < first for (_, end), (first, _) in zip(listed, listed[1:], strict=False))
+        assert all(end < first for (_, end), (first, _) in pairwise(listed))
         assert extents.free == len(model)
