@@ -152,7 +152,7 @@ def parse_size(text: str) -> int:
         AddressError: It is not one.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None or (match[3] or "").lower() == "ib" and not match[2]:
+    if match is None or ((match[3] or "").lower() == "ib" and not match[2]):
         raise AddressError(f'{text!r} is not a size: write it like "4096", "512KiB", "64MiB" or "1GiB"')
     decimal = match[2] and (match[3] or "").upper() == "B"
     return int(match[1]) * (_DECIMAL_UNITS if decimal else _UNITS)[match[2].upper()]

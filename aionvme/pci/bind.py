@@ -121,7 +121,7 @@ def _move(device: PciDevice, override: str, host: Host) -> None:
     try:
         host.write(host.sys / "bus/pci/drivers_probe", device.bdf)
     except OSError as error:
-        # The driver that it was offered to failed (drivers_probe_store of Linux 6.12). The caller looks whose it is.
+        # The driver that it was offered to failed (drivers_probe_store of Linux 6.12). The caller looks.
         if error.errno != errno.EINVAL:
             raise
 

@@ -43,7 +43,7 @@ class Host:
     def ioctl(self, fd: int, request: int, argument: Argument = 0) -> int:
         """Makes an ioctl. What the kernel writes is in `argument` afterwards, after an error too."""
         # Immutable bytes would have the kernel's answer returned in the place of its return value.
-        return fcntl.ioctl(fd, request, argument, True)  # type: ignore[arg-type]
+        return fcntl.ioctl(fd, request, argument, True)
 
     def pread(self, fd: int, nbytes: int, offset: int) -> bytes:
         """Reads at an offset."""

@@ -68,7 +68,7 @@ class FakeMachine(Host):
         self.device = bytearray(CONFIG_SIZE)
         self.device[0:8] = bytes.fromhex("36 1b 10 00 04 00 10 00")
 
-    # -- the trees ---------------------------------------------------------------------------------------------------
+    # -- the trees -------------------------------------------------------------------------------------------
 
     def node(self, name: str) -> Path:
         """A device node."""
@@ -132,7 +132,7 @@ class FakeMachine(Host):
         """What a function's override says."""
         return (self.sys / "bus/pci/devices" / bdf / "driver_override").read_text().strip()
 
-    # -- sysfs as the kernel would act on it -------------------------------------------------------------------------
+    # -- sysfs as the kernel would act on it -----------------------------------------------------------------
 
     def write(self, path: Path, text: str) -> None:
         """Acts on what is written to sysfs."""
@@ -154,7 +154,7 @@ class FakeMachine(Host):
                 raise OSError(errno.EINVAL, "Invalid argument")
             self._attach(devices / text, driver)
 
-    # -- calls -------------------------------------------------------------------------------------------------------
+    # -- calls -----------------------------------------------------------------------------------------------
 
     def _called(self, name: str, *what: Any) -> None:
         self.calls.append((name, *what))

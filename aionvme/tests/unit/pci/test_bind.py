@@ -10,8 +10,8 @@ import pytest
 
 from aionvme.errors import AddressError
 from aionvme.pci.bind import bind, unbind
-from aionvme.pci.holders import namespaces
 from aionvme.pci.discovery import find
+from aionvme.pci.holders import namespaces
 from aionvme.tests.unit.pci.machine import BDF, FakeMachine
 
 if TYPE_CHECKING:

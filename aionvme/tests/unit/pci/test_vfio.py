@@ -98,7 +98,7 @@ def test_iommufd_dialogue(machine: FakeMachine) -> None:
 
 
 def test_auto_takes_what_can_be_opened(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """iommufd where its nodes may be used; the group without them, without the right to them, and for a token."""
+    """iommufd where its nodes may be used; the group without them or the right to them, and for a token."""
     machine.function()
     with open_(machine) as function:
         assert function.interface == "group"
@@ -112,7 +112,7 @@ def test_auto_takes_what_can_be_opened(machine: FakeMachine, monkeypatch: pytest
         assert function.interface == "group"
 
 
-class open_:  # noqa: N801
+class open_:
     """Opens the function for a block."""
 
     def __init__(self, machine: FakeMachine, iommu: str = "auto", vf_token: UUID | None = None) -> None:
@@ -205,7 +205,7 @@ def test_dma_mistakes_are_usage_errors(machine: FakeMachine, mode: str) -> None:
     """Mapping over another, and unmapping what was not mapped, or a part of it."""
     with open_(machine, mode) as function:
         function.map_dma(0x7F0000000000, 8192, 0x10000)
-        with pytest.raises(UsageError, match="0x11000 to 0x11fff .* are in use"):
+        with pytest.raises(UsageError, match=r"0x11000 to 0x11fff .* are in use"):
             function.map_dma(0x7F0000000000, 4096, 0x11000)
         for iova, nbytes in ((0x10000, 4096), (0x20000, 8192)):
             with pytest.raises(UsageError, match="not what was mapped"):
@@ -230,7 +230,10 @@ def test_the_memlock_limit_is_named(machine: FakeMachine, mode: str) -> None:
     machine.locked_limit = 65536
     with open_(machine, mode) as function:
         machine.answers[MAP[mode]] = _raise(errno.ENOMEM)
-        message = r"65536 bytes, of which 106496 are in use, and 8192 more are needed. .*`ulimit -l 112`.*LimitMEMLOCK="
+        message = (
+            r"65536 bytes, of which 106496 are in use, and 8192 more are needed. "
+            r".*`ulimit -l 112`.*LimitMEMLOCK="
+        )
         with pytest.raises(AddressError, match=message):
             function.map_dma(0x7F0000000000, 8192, 0x10000)
 
@@ -360,7 +363,11 @@ def test_close_goes_on_when_the_device_is_gone(machine: FakeMachine, mode: str) 
     function.set_irqs([3])
     function.set_removal_eventfd(4)
     function.map_dma(0x7F0000000000, 4096, 0x10000)
-    machine.fail = lambda number, name: _raise(errno.ENODEV)(0, 0) and None
+
+    def fail(number: int, name: str) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    machine.fail = fail
     function.close()
     assert machine.open_fds == {}
 
@@ -391,7 +398,7 @@ def test_nothing_works_after_close(machine: FakeMachine, mode: str) -> None:
 def test_a_forgotten_function_is_closed_with_a_warning(machine: FakeMachine, mode: str) -> None:
     """The collector closes what nobody closed, and says so."""
     function = open_vfio(PciAddress(BDF, mode), machine)
-    with pytest.warns(ResourceWarning, match="0000:01:00.0> was not closed"):
+    with pytest.warns(ResourceWarning, match=r"0000:01:00\.0> was not closed"):
         del function
         gc.collect()
     assert machine.open_fds == {}
@@ -413,7 +420,7 @@ def test_a_forked_child_leaves_the_device_alone(
 
 
 def test_a_failure_at_any_step_leaves_nothing_open(machine: FakeMachine, mode: str) -> None:
-    """An error at call k of opening comes out as it is, or in words, for every k; every descriptor is closed."""
+    """An error at call k of opening comes out as it is, for every k; every descriptor is closed."""
     with open_(machine, mode):
         steps = len(machine.calls)
     assert steps > 10
@@ -435,6 +442,6 @@ def test_a_mapping_that_fails_leaves_nothing_open(
 ) -> None:
     """The last step of all, mapping BAR 0."""
     monkeypatch.setattr(VfioFunction, "_map_bar", lambda *arguments: _raise(errno.ENODEV)(0, 0))
-    with pytest.raises(AddressError, match="BAR 0 .* can't be mapped: No such device"):
+    with pytest.raises(AddressError, match=r"BAR 0 .* can't be mapped: No such device"):
         open_vfio(PciAddress(BDF, mode), machine)
     assert machine.open_fds == {}

@@ -185,7 +185,7 @@ def test_a_kernel_without_groups(machine: FakeMachine) -> None:
 
 
 def test_token(machine: FakeMachine) -> None:
-    """It is given with the name through the group, cannot be through iommufd, and a wrong one is explained."""
+    """It goes with the name through the group, not at all through iommufd; a wrong one is explained."""
     token = UUID("2ab74924-c335-45f4-9b16-8569e5b08258")
     machine.function()
     machine.with_cdev()
@@ -216,7 +216,7 @@ def test_no_pci_device(machine: FakeMachine) -> None:
 
 
 def test_bar_without_mapping(machine: FakeMachine) -> None:
-    """No BAR, one that may not be mapped, and one with a hole in it, are refused; all of it as one area is not."""
+    """No BAR, one that may not be mapped, and one with a hole are refused; one area that is all is not."""
     machine.function()
     machine.areas = [(0, machine.bar_size)]
     open_vfio(PciAddress(BDF), machine).close()
