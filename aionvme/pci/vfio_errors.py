@@ -26,6 +26,7 @@ __all__ = [
     "no_cdev",
     "node_refused",
     "takeover_refused",
+    "token_refused",
 ]
 
 # Drivers beside VFIO's own with which the kernel lets other functions of the group go to user space: those
@@ -133,12 +134,22 @@ def takeover_refused(device: PciDevice, path: Path, host: Host, error: OSError) 
             "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts` (through iommufd: "
             "/sys/module/iommufd/parameters/allow_unsafe_interrupts)"
         )
+    if error.errno == errno.EACCES:
+        return token_refused(device)
     # vfio_df_open says EINVAL for a function that is open by its cdev already.
     if error.errno in (errno.EBUSY, errno.EINVAL):
         return in_use(device, path)
     if error.errno == errno.ENODEV:
         return AddressError(f"{device}: was taken from vfio-pci. Run `sudo aionvme bind {device}`")
     return error
+
+
+def token_refused(device: PciDevice) -> AddressError:
+    """A virtual function without the right token (vfio_pci_validate_vf_token), or a token for another one."""
+    return AddressError(
+        f"{device}: a virtual function opens with the token that its physical function's owner has set, and "
+        f'no other function takes one. Write "{device}?iommu=group&vf_token=UUID"'
+    )
 
 
 def no_cdev(device: PciDevice, what: Path | None) -> AddressError:

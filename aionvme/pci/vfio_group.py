@@ -107,13 +107,6 @@ class GroupInterface:
         )
         try:
             return self._host.ioctl(group, abi.VFIO_GROUP_GET_DEVICE_FD, bytearray(name.encode() + b"\0"))
-        except PermissionError as error:
-            # vfio_pci_validate_vf_token of Linux 6.12.
-            raise AddressError(
-                f"{self._device}: a virtual function opens with the token that its physical function's "
-                "owner has set, "
-                f'and no other function takes one. Write "{self._device}?vf_token=UUID"'
-            ) from error
         except OSError as error:
             raise takeover_refused(self._device, self._node, self._host, error) from error
 

@@ -192,8 +192,11 @@ def test_token(machine: FakeMachine) -> None:
     open_vfio(PciAddress(BDF, vf_token=token), machine).close()
     assert ("VFIO_GROUP_GET_DEVICE_FD", f"{BDF} vf_token={token}".encode() + b"\0") in machine.calls
     refused(machine, "vf_token needs iommu=group", "iommufd", token)
+    # Kernels after 6.12 want it of iommufd as well.
+    answer_with(machine, abi.VFIO_DEVICE_BIND_IOMMUFD, errno.EACCES)
+    refused(machine, "iommu=group&vf_token=UUID", "iommufd")
     answer_with(machine, abi.VFIO_GROUP_GET_DEVICE_FD, errno.EACCES)
-    refused(machine, rf'opens with the token .* Write "{BDF}\?vf_token=UUID"', "group", token)
+    refused(machine, rf'opens with the token .* Write "{BDF}\?iommu=group&vf_token=UUID"', "group", token)
 
 
 def test_old_interfaces(machine: FakeMachine) -> None:
