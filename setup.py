@@ -1,0 +1,67 @@
+"""Owns the list of extension modules: one for each .pyx under aionvme/, found and not written down.
+
+Everything else is in pyproject.toml. The modules could be listed there as well (`tool.setuptools.ext-modules`),
+but that table is marked experimental, wants each module twice, translates them one after another, and leaves
+no place for the sanitizers.
+
+AIONVME_SANITIZE, such as "address,undefined", builds with these sanitizers of the C compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SANITIZE = os.environ.get("AIONVME_SANITIZE", "")
+# Rings and buffers are read through pointers of other types than they were written through.
+COMPILE = ["-O2", "-g0", "-Wall", "-fno-strict-aliasing", "-Werror=implicit-function-declaration"]
+LINK: list[str] = []
+if SANITIZE:
+    COMPILE += ["-g1", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+    LINK += [f"-fsanitize={SANITIZE}"]
+
+
+class BuildExtensions(build_ext):
+    """Translates all modules at once, on every core, and builds anew what was built with other flags."""
+
+    def build_extensions(self) -> None:
+        """Build them; what is up to date, its .pxd and .h included, is left alone."""
+        flags = Path("build", f"flags-{sysconfig.get_config_var('SOABI')}")
+        wanted = repr((COMPILE, LINK))
+        if not flags.exists() or flags.read_text() != wanted:
+            self.force = True
+        self.parallel = self.parallel or os.cpu_count() or 1
+        translated = cythonize(
+            [Extension(module.name, module.sources) for module in self.extensions],
+            nthreads=min(self.parallel, len(self.extensions)),
+            quiet=True,
+        )
+        sources = {module.name: module.sources for module in translated}
+        for module in self.extensions:
+            module.sources = sources[module.name]
+        super().build_extensions()
+        flags.parent.mkdir(exist_ok=True)
+        flags.write_text(wanted)
+
+
+def extensions() -> list[Extension]:
+    """One for each .pyx; compiled again when any header of the package changes."""
+    headers = sorted(str(path) for path in Path("aionvme").rglob("*.h"))
+    return [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            depends=headers,
+            extra_compile_args=COMPILE,
+            extra_link_args=LINK,
+        )
+        for path in sorted(Path("aionvme").rglob("*.pyx"))
+    ]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})
