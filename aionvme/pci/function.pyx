@@ -96,6 +96,13 @@ cdef class Function:
         """Writes PCI configuration space."""
         raise NotImplementedError
 
+    def set_bus_master(self, on: bool) -> None:
+        """Lets the function read and write memory, or stops it (command register 04h, bit 2; bit 1 is memory space)."""
+        command = int.from_bytes(self.config_read(4, 2), "little")
+        wanted = (command | 0x6) if on else (command & ~0x4)
+        if wanted != command:
+            self.config_write(4, wanted.to_bytes(2, "little"))
+
     def iova_ranges(self) -> list:
         """The I/O addresses that may be used, as (first, last) pairs, both inclusive."""
         raise NotImplementedError
