@@ -1,0 +1,14 @@
+# What an I/O command needs to know of a namespace.
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef class Namespace:
+    cdef readonly uint32_t nsid
+    cdef readonly uint32_t block_size       # data bytes per block
+    cdef readonly uint32_t metadata_size    # bytes per block
+    cdef readonly uint64_t nblocks
+    cdef readonly bint extended             # metadata follows the data of each block in one buffer
+    cdef readonly uint32_t boundary         # optimal I/O boundary in blocks, 0 for none
+    cdef uint32_t unit                      # bytes of the data buffer per block
+    cdef readonly object data
+    cdef object controller                  # the DmaSpace of the controller it is a namespace of

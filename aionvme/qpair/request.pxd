@@ -1,0 +1,90 @@
+# A command as Python sees it: at once a coroutine and a future to asyncio. It knows its owner only as what can wait and
+# cancel; rings and slots are the owner's.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from aionvme.qpair.ring cimport Cqe, Sqe
+
+
+cdef enum RequestState:
+    QUEUED = 0          # pieces of it may be in flight; at least one was not yet posted
+    IN_FLIGHT = 1       # all that will be posted was posted
+    ENDED = 2           # the device has let go of it
+
+
+# How a request must end, whatever its completion says. A later reason replaces an earlier one only if it is greater.
+cdef enum Verdict:
+    BY_STATUS = 0
+    BY_TIMEOUT = 1
+    BY_ERROR = 2        # `error` says which: lost, failed, reset
+    BY_CANCEL = 3
+
+
+cdef class Completion:
+    cdef readonly uint32_t dw0
+    cdef readonly uint32_t dw1
+    cdef readonly uint16_t sqhd
+    cdef readonly uint16_t sqid
+    cdef readonly uint16_t cid
+    cdef uint16_t raw_status        # 15 bits, without the phase
+    cdef public object value
+
+
+cdef class RequestOwner:
+    cdef object loop
+    # Called when a task is about to wait for the request: the last chance to ring the doorbell, and to spin.
+    cdef int about_to_wait(self, Request request) except -1
+    # Asks the device to give the command up; the request ends later, or at the next turn of the loop.
+    cdef int cancel_request(self, Request request) except -1
+    # Gives what the request holds back: memory, buffer exports.
+    cdef void let_go(self, Request request) noexcept
+    cdef str describe(self)
+
+
+cdef class Request:
+    # Hot: touched by every command.
+    cdef RequestOwner owner
+    cdef RequestState state
+    cdef Verdict verdict
+    cdef bint _asyncio_blocking
+    cdef bint failure_unseen        # nobody has been told of the failure
+    cdef bint quiet                 # a callback command: told by its callback
+    cdef bint value_wanted          # the await gives cpl.value
+    cdef uint32_t in_flight         # pieces that the device owns
+    cdef readonly Completion cpl
+    cdef object cb_fn
+    cdef object cb_arg
+    cdef object waiter              # the first done-callback, and its context
+    cdef object waiter_context
+    cdef list more_waiters          # (callback, context) of the others, or None
+    cdef Request next               # in the software queue, or in the queue of ended ones
+    cdef bint in_backlog
+    # The command, and what is left of it to post.
+    cdef Sqe sqe
+    cdef uint8_t *address
+    cdef size_t nbytes
+    cdef uint64_t lba
+    cdef uint64_t blocks_left
+    cdef uint32_t piece_blocks      # blocks of a full piece; 0: the command is one piece
+    cdef uint32_t boundary          # optimal I/O boundary in blocks, or 0
+    cdef uint32_t unit              # bytes of memory per block
+    # What it holds until the device has let go.
+    cdef object holder
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef object keep
+    # Rare.
+    cdef uint64_t deadline_ns       # 0: none
+    cdef double timeout
+    cdef uint8_t stage              # 0, then 1 when Abort was sent, 2 when the reset was asked for
+    cdef uint8_t opcode
+    cdef uint16_t first_cid
+    cdef bint has_cid
+    cdef object decode
+    cdef object error
+    cdef object cancel_message
+
+    cdef object outcome(self)
+    cdef object failure(self)
+    cdef int end(self) except -1
+    cdef bint has_waiters(self) noexcept
+    cdef int tell(self, bint resume_directly) except -1

@@ -1,0 +1,337 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The request object: one command, awaited or called back.
+
+To asyncio it is a coroutine (`create_task`, `TaskGroup`) and a future (`gather`, `shield`, `wait_for`, `ensure_future`)
+at once. Both protocols were read from asyncio's source:
+
+* A task's step calls `send(None)`; we yield ourselves with `_asyncio_future_blocking` true, and the task then calls
+  `add_done_callback(wakeup, context=...)`. When we end, the wake-up calls `result()` and steps the task again.
+* `cancel()` reaches us from `Task.cancel` when a task waits for us, `throw(CancelledError)` when we are a task's own
+  coroutine and it is cancelled before its first step. Both ask the device to abort the command and go on waiting: the
+  memory belongs to the device until the completion, or a reset, says otherwise.
+
+A command that has ended tells its waiters itself (`tell`), without `call_soon`, when it is reaped outside any task.
+"""
+
+import asyncio
+import sys
+from contextvars import copy_context
+
+cimport cython
+from cpython.exc cimport PyErr_SetObject
+
+from aionvme.errors import CommandTimeoutError, status_error
+from aionvme.spec.status import Status
+
+cdef object _CancelledError = asyncio.CancelledError
+cdef object _InvalidStateError = asyncio.InvalidStateError
+cdef object _status_from_field = Status.from_field
+cdef object _copy_context = copy_context
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Completion:
+    """A completion queue entry (NVMe Base 2.0, 3.3.3.2), as given to callbacks and by `await`.
+
+    Attributes:
+        status: The `Status`; false on success.
+        value: The decoded result of an admin command, else None.
+        dw0, dw1: The command specific double words.
+        sqhd, sqid, cid: Submission queue head and identifier, command identifier.
+    """
+
+    @property
+    def status(self):
+        return _status_from_field(self.raw_status)
+
+    def __repr__(self):
+        return f"<Completion {self.status.name} sqid={self.sqid} cid={self.cid:#06x} dw0={self.dw0:#x}>"
+
+
+cdef class RequestOwner:
+    """What a request needs of its queue pair."""
+
+    cdef int about_to_wait(self, Request request) except -1:
+        return 0
+
+    cdef int cancel_request(self, Request request) except -1:
+        raise NotImplementedError
+
+    cdef void let_go(self, Request request) noexcept:
+        pass
+
+    cdef str describe(self):
+        return "queue pair"
+
+
+cdef int _return(object value) except -1:
+    # As `return value` of a coroutine. A tuple would be taken for the arguments of StopIteration.
+    if isinstance(value, tuple):
+        raise StopIteration(value)
+    PyErr_SetObject(StopIteration, value)
+    return -1
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Request:
+    """One command: awaitable once it was submitted, cancellable until it has ended.
+
+    Awaiting gives the `Completion` (of an admin command its decoded value) or raises `StatusError`,
+    `CommandTimeoutError`, `ControllerLostError`, `ControllerResetError` or `CancelledError`; each only when the device
+    no longer owns the command's memory.
+
+    Attributes:
+        cpl: The `Completion`, once done; also of a command that was cancelled but completed all the same.
+    """
+
+    # -- what users call -----------------------------------------------------------------------------------------------
+
+    def done(self):
+        """Whether the command has ended: the device will not touch its memory any more."""
+        return self.state == ENDED
+
+    def cancelled(self):
+        """Whether it ended by cancellation."""
+        return self.state == ENDED and self.verdict == BY_CANCEL
+
+    @property
+    def cid(self):
+        """The command identifier of its first piece, or None while it waits for a slot."""
+        return self.first_cid if self.has_cid else None
+
+    def cancel(self, msg=None):
+        """Asks for the end of the command. True: it will end in `CancelledError`, whatever its completion says.
+
+        A command that still waits for a slot is taken out; for one in flight Abort is sent, and the request goes on
+        until the device has let go of it. A second call sends no second Abort. False: it had ended before.
+        """
+        if self.state == ENDED:
+            return False
+        if self.verdict == BY_CANCEL:
+            return True
+        self.verdict = BY_CANCEL
+        self.cancel_message = msg
+        self.owner.cancel_request(self)
+        return True
+
+    def result(self):
+        """The result of a command that is done; `InvalidStateError` before."""
+        if self.state != ENDED:
+            raise _InvalidStateError("the command has not ended")
+        return self.outcome()
+
+    def exception(self):
+        """The exception of a command that is done, or None; `CancelledError` if it was cancelled."""
+        if self.state != ENDED:
+            raise _InvalidStateError("the command has not ended")
+        if self.verdict == BY_CANCEL:
+            self.failure_unseen = False
+            raise self._make_cancelled_error()
+        self.failure_unseen = False
+        return self.failure()
+
+    # -- future protocol -------------------------------------------------------------------------------------------
+
+    @property
+    def _asyncio_future_blocking(self):
+        return self._asyncio_blocking
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, bint value):
+        self._asyncio_blocking = value
+
+    @property
+    def _loop(self):
+        return self.owner.loop
+
+    def get_loop(self):
+        """The event loop that the queue pair belongs to."""
+        return self.owner.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        """Has `callback(request)` called in `context` when the command has ended; soon, if it has."""
+        if context is None:
+            context = _copy_context()
+        if self.state == ENDED and not self.in_backlog:
+            self.owner.loop.call_soon(callback, self, context=context)
+        elif self.waiter is None:
+            self.waiter = callback
+            self.waiter_context = context
+        elif self.more_waiters is None:
+            self.more_waiters = [(callback, context)]
+        else:
+            self.more_waiters.append((callback, context))
+
+    def remove_done_callback(self, callback):
+        """Takes every such callback out; how many there were."""
+        cdef list kept
+        cdef int removed = 0
+        kept = [(f, c) for f, c in self._waiters() if f != callback]
+        removed = len(self._waiters()) - len(kept)
+        self.waiter = self.waiter_context = self.more_waiters = None
+        if kept:
+            self.waiter, self.waiter_context = kept[0]
+            self.more_waiters = kept[1:] or None
+        return removed
+
+    def _waiters(self):
+        if self.waiter is None:
+            return []
+        return [(self.waiter, self.waiter_context), *(self.more_waiters or ())]
+
+    def _make_cancelled_error(self):
+        if self.cancel_message is None:
+            return _CancelledError()
+        return _CancelledError(self.cancel_message)
+
+    # -- coroutine protocol ------------------------------------------------------------------------------------------
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        """A step of the coroutine: ends it with the result, or gives the task something to wait for (this request)."""
+        if self.state != ENDED:
+            self.owner.about_to_wait(self)
+            if self.state != ENDED:
+                self._asyncio_blocking = True
+                return self
+        _return(self.outcome())
+
+    def throw(self, typ, val=None, tb=None):
+        """As a coroutine's. `CancelledError` before the end means `cancel()`: the request goes on waiting."""
+        exception = _as_exception(typ, val, tb)
+        if isinstance(exception, _CancelledError):
+            self.failure_unseen = False
+            if self.state != ENDED:
+                self.cancel(exception.args[0] if exception.args else None)
+                if self.state != ENDED:
+                    self._asyncio_blocking = True
+                    return self
+        raise exception
+
+    def close(self):
+        """As a coroutine's: lets go of the waiter, never of the command."""
+
+    # -- how it ends -------------------------------------------------------------------------------------------------
+
+    cdef object outcome(self):
+        cdef object error
+        self.failure_unseen = False
+        if self.verdict == BY_CANCEL:
+            raise self._make_cancelled_error()
+        if self.verdict == BY_STATUS and self.error is None and self.cpl.raw_status == 0:
+            return self.cpl.value if self.value_wanted else self.cpl
+        # With the traceback reset: else it would grow at each await.
+        error = self.failure()
+        raise error.with_traceback(None)
+
+    cdef object failure(self):
+        """The exception that the request ended with, made once; None on success."""
+        if self.error is not None:
+            return self.error
+        if self.verdict == BY_TIMEOUT:
+            self.error = CommandTimeoutError(self.opcode, self.cpl.sqid, self.first_cid, self.timeout)
+        elif self.cpl.raw_status != 0:
+            self.error = status_error(
+                self.cpl.status, opcode=self.opcode, qid=self.cpl.sqid, cid=self.cpl.cid, cpl=self.cpl)
+        return self.error
+
+    cdef int end(self) except -1:
+        """The device has let go: decodes the result, gives the memory back. The waiters are told later, by `tell`."""
+        self.state = ENDED
+        if self.decode is not None and self.verdict == BY_STATUS and self.cpl.raw_status == 0:
+            try:
+                self.cpl.value = self.decode(self.cpl)
+            except Exception as error:
+                self.error = error
+        self.owner.let_go(self)
+        self.decode = None
+        self.keep = None
+        if self.verdict != BY_CANCEL and not self.quiet:
+            self.failure_unseen = (
+                self.error is not None or self.verdict != BY_STATUS or self.cpl.raw_status != 0)
+        return 0
+
+    cdef bint has_waiters(self) noexcept:
+        return self.cb_fn is not None or self.waiter is not None
+
+    cdef int tell(self, bint resume_directly) except -1:
+        """Calls the callback and wakes the waiters. Only KeyboardInterrupt and SystemExit come out of it.
+
+        Each is taken out before it is called, so that a call that raises, or re-enters, is never made twice.
+        """
+        cdef object callback = self.cb_fn, argument = self.cb_arg, context
+        cdef list more
+        if callback is not None:
+            self.cb_fn = self.cb_arg = None
+            try:
+                callback(argument, self.cpl)
+            except Exception as error:
+                report(self.owner.loop, f"exception in the callback of a command on {self.owner.describe()}", error,
+                       self, callback)
+        if self.waiter is None:
+            return 0
+        callback, context, more = self.waiter, self.waiter_context, self.more_waiters
+        self.waiter = self.waiter_context = self.more_waiters = None
+        if more is not None:
+            # asyncio promises the order of registration: the others first get their place in the loop.
+            resume_directly = False
+        if not resume_directly:
+            self.owner.loop.call_soon(callback, self, context=context)
+            if more is not None:
+                for callback, context in more:
+                    self.owner.loop.call_soon(callback, self, context=context)
+            return 0
+        try:
+            context.run(callback, self)
+        except Exception as error:
+            report(self.owner.loop, f"exception in a done-callback of a command on {self.owner.describe()}", error,
+                   self, callback)
+        return 0
+
+    def __dealloc__(self):
+        # The collector may have cleared what we refer to.
+        if self.failure_unseen and self.owner is not None and (self.cpl is not None or self.error is not None):
+            error = self.failure()
+            report(self.owner.loop, f"a command on {self.owner.describe()} failed, and nobody awaited it", error,
+                   None, None)
+
+    def __repr__(self):
+        states = {QUEUED: "queued", IN_FLIGHT: "in flight", ENDED: "done"}
+        cid = f" cid={self.first_cid:#06x}" if self.has_cid else ""
+        return f"<Request opcode={self.opcode:#04x}{cid} {states[self.state]} on {self.owner.describe()}>"
+
+
+def report(loop, str message, exception, request, callback):
+    """Tells the loop's exception handler, or standard error where there is no loop."""
+    context = {"message": message, "exception": exception}
+    if request is not None:
+        context["request"] = repr(request)
+    if callback is not None:
+        context["callback"] = repr(callback)
+    if loop is not None and not loop.is_closed():
+        loop.call_exception_handler(context)
+        return
+    sys.excepthook(type(exception), exception, exception.__traceback__)
+
+
+cdef object _as_exception(typ, val, tb):
+    # The three-argument form of throw() that old callers use, and the one-argument form.
+    if isinstance(typ, BaseException):
+        exception = typ
+    elif isinstance(val, BaseException):
+        exception = val
+    elif val is None:
+        exception = typ()
+    else:
+        exception = typ(val)
+    return exception if tb is None else exception.with_traceback(tb)
