@@ -1,0 +1,38 @@
+# The mock's IOMMU: which memory of this process an I/O address is.
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef struct IovaRange:
+    uint64_t iova
+    uint64_t nbytes
+    uint8_t *address
+
+
+cdef struct IovaMap:
+    IovaRange *ranges       # sorted by iova, not overlapping
+    size_t count
+    size_t capacity
+    size_t last             # where the last look-up ended
+    uint64_t epoch          # changes with every change of the map: what was translated before must be again
+
+
+cdef int iova_add(IovaMap *map, uint64_t iova, uint64_t nbytes, uint8_t *address) except -1
+cdef int iova_remove(IovaMap *map, uint64_t iova, uint64_t nbytes) except -1
+cdef void iova_clear(IovaMap *map) noexcept nogil
+cdef size_t iova_find(const IovaMap *map, uint64_t iova) noexcept nogil
+
+
+cdef inline uint8_t *iova_translate(IovaMap *map, uint64_t iova, size_t nbytes, size_t *run) noexcept nogil:
+    # The memory at iova, and in *run how many of the nbytes follow it linearly; NULL when it is not mapped.
+    cdef size_t index = map.last
+    cdef const IovaRange *found
+    if index >= map.count or iova < map.ranges[index].iova or iova - map.ranges[index].iova >= map.ranges[index].nbytes:
+        index = iova_find(map, iova)
+        if index == map.count:
+            run[0] = 0
+            return NULL
+        map.last = index
+    found = &map.ranges[index]
+    run[0] = <size_t>min(<uint64_t>nbytes, found.iova + found.nbytes - iova)
+    return found.address + (iova - found.iova)

@@ -1,0 +1,39 @@
+/* Memory order on the device's side of the queues, and the counter of threads that wait for the device.
+ *
+ * The mirror of pci/mmio.h: each barrier names the two accesses that it orders.
+ */
+#ifndef AIONVME_MOCK_ORDER_H
+#define AIONVME_MOCK_ORDER_H
+
+#include <stdint.h>
+
+/* Orders: the load of a tail doorbell before the loads of the entries that it announces; and the load of a head
+ * doorbell before the stores to the entries that it gives back.
+ */
+static inline void mock_order_doorbell_before_entries(void)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/* Orders: stores of data and of a completion's first three dwords before the store of the dword that has its phase. */
+static inline void mock_order_cqe_before_phase(void)
+{
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static inline void mock_add(volatile uint32_t *counter, int32_t by)
+{
+    __atomic_fetch_add(counter, (uint32_t)by, __ATOMIC_SEQ_CST);
+}
+
+static inline uint32_t mock_load(const volatile uint32_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline void mock_store(volatile uint32_t *word, uint32_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+}
+
+#endif

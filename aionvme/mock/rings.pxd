@@ -1,0 +1,257 @@
+# The queues as the controller has them, and the core of its state that compiled code works on.
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from aionvme.mock.iommu cimport IovaMap, iova_translate
+from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
+
+cdef extern from "../mock/order.h" nogil:
+    void mock_order_doorbell_before_entries()
+    void mock_order_cqe_before_phase()
+    void mock_add(volatile uint32_t *counter, int by)
+    uint32_t mock_load(const volatile uint32_t *word)
+    void mock_store(volatile uint32_t *word, uint32_t value)
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+
+cdef enum:
+    SQE_BYTES = 64
+    CQE_BYTES = 16
+    BURST = 64              # commands from one queue before the next has its turn
+
+
+# A command's status is the 15 bits of Base 2.0, 3.3.3.2.1: SC, SCT << 8, CRD << 11, M << 13, DNR << 14.
+cdef enum:
+    SUCCESS = 0
+    DNR = 0x4000
+    MORE = 0x2000
+    INVALID_OPCODE = 0x01
+    INVALID_FIELD = 0x02
+    CID_CONFLICT = 0x03
+    DATA_TRANSFER_ERROR = 0x04
+    INTERNAL_ERROR = 0x06
+    ABORTED_SQ_DELETION = 0x08
+    INVALID_NAMESPACE = 0x0B
+    INVALID_PRP_OFFSET = 0x13
+    LBA_OUT_OF_RANGE = 0x80
+    WRITE_FAULT = 0x280
+    READ_ERROR = 0x281
+    COMPARE_FAILURE = 0x285
+
+
+cdef struct Sqe:
+    uint8_t opcode
+    uint8_t flags           # FUSE in bits 1:0, PSDT in bits 7:6
+    uint16_t cid
+    uint32_t nsid
+    uint32_t cdw2
+    uint32_t cdw3
+    uint64_t mptr
+    uint64_t prp1
+    uint64_t prp2
+    uint32_t cdw10
+    uint32_t cdw11
+    uint32_t cdw12
+    uint32_t cdw13
+    uint32_t cdw14
+    uint32_t cdw15
+
+
+cdef struct Cqe:
+    uint32_t dw0
+    uint32_t dw1
+    uint16_t sqhd
+    uint16_t sqid
+    uint32_t cid_status     # one store makes the entry visible: CID, phase, status
+
+
+cdef struct Sq:
+    bint live
+    uint16_t qid
+    uint16_t cqid
+    uint16_t qprio
+    uint32_t entries
+    uint32_t head
+    uint32_t tail
+    uint32_t rung           # doorbell as last seen, valid or not
+    uint8_t *memory         # NULL: not linear here, entries are translated one by one
+    uint64_t base
+    uint64_t epoch          # of the map when `memory` was found
+    const volatile uint32_t *doorbell
+    uint32_t nbusy
+    uint64_t *busy          # a bit per CID that was fetched and not completed at once
+    uint64_t fetched
+    uint64_t doorbells
+    uint64_t *opcodes       # fetched, by opcode
+
+
+cdef struct Cq:
+    bint live
+    uint16_t qid
+    uint16_t vector
+    bint ien
+    bint signal             # entries were posted since the last interrupt
+    uint16_t phase
+    uint32_t entries
+    uint32_t head
+    uint32_t tail
+    uint32_t rung
+    uint32_t users          # submission queues that complete here
+    uint8_t *memory
+    uint64_t base
+    uint64_t epoch
+    const volatile uint32_t *doorbell
+    Cqe *backlog            # completions that wait for room, in order
+    size_t nbacklog
+    size_t backlog_capacity
+    uint64_t posted
+    uint64_t interrupts
+
+
+cdef struct Namespace:
+    bint active
+    int fd                  # of a file, or -1 for memory
+    uint32_t shift          # block size is 1 << shift
+    uint64_t nblocks
+    uint64_t offset         # in the file
+    uint8_t *memory
+
+
+cdef struct Core:
+    IovaMap map
+    Sq **sqs                # by queue identifier; an entry that was never created is NULL
+    Cq **cqs
+    uint32_t nqueues        # identifiers 0 to nqueues - 1
+    Namespace *namespaces   # by namespace identifier less 1
+    uint32_t nn
+    uint32_t page_shift
+    size_t max_transfer     # bytes
+    iovec *segments         # memory of the command in hand
+    size_t nsegments
+    size_t segments_capacity
+    bint fatal              # a queue's memory could not be reached
+    bint bad_register       # doorbell of a queue that does not exist
+    bint bad_value          # doorbell value that cannot be
+    bint blocked            # a command waits for room in its completion queue
+    uint64_t reads
+    uint64_t writes
+    uint64_t bytes_read
+    uint64_t bytes_written
+
+
+cdef inline bint is_busy(const Sq *sq, uint16_t cid) noexcept nogil:
+    return sq.nbusy != 0 and (sq.busy[cid >> 6] >> (cid & 63)) & 1
+
+
+cdef inline uint8_t *sq_entry(Core *core, Sq *sq) noexcept nogil:
+    # The entry at the head, or NULL when the IOMMU has nothing there.
+    cdef size_t run = 0
+    cdef size_t nbytes = <size_t>sq.entries * SQE_BYTES
+    cdef uint8_t *found
+    if sq.epoch != core.map.epoch:
+        found = iova_translate(&core.map, sq.base, nbytes, &run)
+        sq.memory = found if run == nbytes else NULL
+        sq.epoch = core.map.epoch
+    if sq.memory != NULL:
+        return sq.memory + <size_t>sq.head * SQE_BYTES
+    found = iova_translate(&core.map, sq.base + <uint64_t>sq.head * SQE_BYTES, SQE_BYTES, &run)
+    return found if run == SQE_BYTES else NULL
+
+
+cdef inline uint8_t *cq_entry(Core *core, Cq *cq) noexcept nogil:
+    cdef size_t run = 0
+    cdef size_t nbytes = <size_t>cq.entries * CQE_BYTES
+    cdef uint8_t *found
+    if cq.epoch != core.map.epoch:
+        found = iova_translate(&core.map, cq.base, nbytes, &run)
+        cq.memory = found if run == nbytes else NULL
+        cq.epoch = core.map.epoch
+    if cq.memory != NULL:
+        return cq.memory + <size_t>cq.tail * CQE_BYTES
+    found = iova_translate(&core.map, cq.base + <uint64_t>cq.tail * CQE_BYTES, CQE_BYTES, &run)
+    return found if run == CQE_BYTES else NULL
+
+
+cdef inline uint32_t cq_next(const Cq *cq, uint32_t index) noexcept nogil:
+    return 0 if index + 1 == cq.entries else index + 1
+
+
+cdef inline void sq_look(Core *core, Sq *sq) noexcept nogil:
+    # Takes over the tail doorbell. A value outside the queue is ignored and reported (Base 2.0, 5.2, error status 01h).
+    cdef uint32_t value = aio_mmio_read32(sq.doorbell)
+    if value == sq.rung:
+        return
+    sq.rung = value
+    sq.doorbells += 1
+    if value >= sq.entries:
+        core.bad_value = True
+        return
+    sq.tail = value
+    mock_order_doorbell_before_entries()
+
+
+cdef inline void cq_look(Core *core, Cq *cq) noexcept nogil:
+    # Takes over the head doorbell, which may move up to the tail and no further.
+    cdef uint32_t value = aio_mmio_read32(cq.doorbell)
+    cdef uint32_t taken, filled
+    if value == cq.rung:
+        return
+    cq.rung = value
+    taken = value - cq.head if value >= cq.head else value + cq.entries - cq.head
+    filled = cq.tail - cq.head if cq.tail >= cq.head else cq.tail + cq.entries - cq.head
+    if value >= cq.entries or taken > filled:
+        core.bad_value = True
+        return
+    cq.head = value
+    mock_order_doorbell_before_entries()
+
+
+cdef inline void cq_store(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
+    # Stores one entry into a queue that has room: body, barrier, then the dword with the phase.
+    cdef uint8_t *entry = cq_entry(core, cq)
+    if entry == NULL:
+        core.fatal = True
+        return
+    memcpy(entry, cqe, 12)
+    mock_order_cqe_before_phase()
+    aio_mmio_write32(entry + 12, cqe.cid_status | <uint32_t>cq.phase << 16)
+    cq.tail = cq_next(cq, cq.tail)
+    if cq.tail == 0:
+        cq.phase ^= 1
+    cq.posted += 1
+    cq.signal = True
+
+
+cdef inline bint cq_room(Core *core, Cq *cq) noexcept nogil:
+    # Whether a completion can be stored at once. A full queue is never overwritten: the head doorbell must move.
+    if cq_next(cq, cq.tail) == cq.head or cq.nbacklog:
+        cq_look(core, cq)
+        cq_drain(core, cq)
+    return cq_next(cq, cq.tail) != cq.head and cq.nbacklog == 0
+
+
+cdef inline int cq_post(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
+    if cq_room(core, cq):
+        cq_store(core, cq, cqe)
+        return 0
+    return cq_defer(core, cq, cqe)
+
+
+cdef void cq_drain(Core *core, Cq *cq) noexcept nogil
+cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil
+
+cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint32_t entries, uint16_t qprio,
+                   volatile uint8_t *doorbell) except NULL
+cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, uint16_t vector, bint ien,
+                   volatile uint8_t *doorbell) except NULL
+cdef int sq_set_busy(Sq *sq, uint16_t cid) except -1
+cdef void sq_clear_busy(Sq *sq, uint16_t cid) noexcept nogil
+cdef void sq_delete(Core *core, Sq *sq) noexcept nogil
+cdef void cq_delete(Cq *cq) noexcept nogil
+cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1
+cdef void core_free(Core *core) noexcept nogil

@@ -1,0 +1,160 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Owns the queues of the mock controller: making and deleting them, and completions that wait for room."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memmove, memset
+
+from aionvme.mock.iommu cimport iova_clear
+
+cdef enum:
+    BUSY_WORDS = 65536 // 64
+
+
+cdef void cq_drain(Core *core, Cq *cq) noexcept nogil:
+    """Stores what waits, as far as there is room."""
+    cdef size_t done = 0
+    while done < cq.nbacklog and cq_next(cq, cq.tail) != cq.head:
+        cq_store(core, cq, &cq.backlog[done])
+        done += 1
+    if done:
+        cq.nbacklog -= done
+        memmove(cq.backlog, &cq.backlog[done], cq.nbacklog * sizeof(Cqe))
+
+
+cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
+    """Keeps a completion until there is room; without memory for it the controller is at its end."""
+    cdef size_t capacity
+    cdef Cqe *grown
+    if cq.nbacklog == cq.backlog_capacity:
+        capacity = cq.backlog_capacity * 2 if cq.backlog_capacity else 16
+        grown = <Cqe *>realloc(cq.backlog, capacity * sizeof(Cqe))
+        if grown == NULL:
+            core.fatal = True
+            return -1
+        cq.backlog = grown
+        cq.backlog_capacity = capacity
+    cq.backlog[cq.nbacklog] = cqe[0]
+    cq.nbacklog += 1
+    core.blocked = True
+    return 0
+
+
+cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint32_t entries, uint16_t qprio,
+                   volatile uint8_t *doorbell) except NULL:
+    """Makes a submission queue live. Its counters go on from a queue that had its identifier before."""
+    cdef Sq *sq = core.sqs[qid]
+    if sq == NULL:
+        sq = <Sq *>calloc(1, sizeof(Sq))
+        if sq == NULL:
+            raise MemoryError("no memory for a submission queue")
+        core.sqs[qid] = sq
+    if sq.opcodes == NULL:
+        sq.opcodes = <uint64_t *>calloc(256, sizeof(uint64_t))
+        if sq.opcodes == NULL:
+            raise MemoryError("no memory for a submission queue")
+    sq.qid, sq.cqid, sq.qprio = qid, cqid, qprio
+    sq.base, sq.entries = base, entries
+    sq.head = sq.tail = sq.rung = 0
+    sq.epoch = core.map.epoch - 1
+    sq.doorbell = <const volatile uint32_t *>doorbell
+    aio_mmio_write32(doorbell, 0)
+    sq.live = True
+    core.cqs[cqid].users += 1
+    return sq
+
+
+cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, uint16_t vector, bint ien,
+                   volatile uint8_t *doorbell) except NULL:
+    """Makes a completion queue live; its first pass has phase 1."""
+    cdef Cq *cq = core.cqs[qid]
+    if cq == NULL:
+        cq = <Cq *>calloc(1, sizeof(Cq))
+        if cq == NULL:
+            raise MemoryError("no memory for a completion queue")
+        core.cqs[qid] = cq
+    cq.qid, cq.vector, cq.ien = qid, vector, ien
+    cq.base, cq.entries = base, entries
+    cq.head = cq.tail = cq.rung = cq.users = 0
+    cq.phase = 1
+    cq.signal = False
+    cq.nbacklog = 0
+    cq.epoch = core.map.epoch - 1
+    cq.doorbell = <const volatile uint32_t *>doorbell
+    aio_mmio_write32(doorbell, 0)
+    cq.live = True
+    return cq
+
+
+cdef int sq_set_busy(Sq *sq, uint16_t cid) except -1:
+    """Notes that a command with this CID was fetched and is not complete."""
+    if sq.busy == NULL:
+        sq.busy = <uint64_t *>calloc(BUSY_WORDS, sizeof(uint64_t))
+        if sq.busy == NULL:
+            raise MemoryError("no memory for outstanding commands")
+    if not is_busy(sq, cid):
+        sq.busy[cid >> 6] |= <uint64_t>1 << (cid & 63)
+        sq.nbusy += 1
+    return 0
+
+
+cdef void sq_clear_busy(Sq *sq, uint16_t cid) noexcept nogil:
+    """The command with this CID is complete."""
+    if is_busy(sq, cid):
+        sq.busy[cid >> 6] &= ~(<uint64_t>1 << (cid & 63))
+        sq.nbusy -= 1
+
+
+cdef void sq_delete(Core *core, Sq *sq) noexcept nogil:
+    """Ends a submission queue; its doorbell reads as that of a queue that does not exist."""
+    if sq.live and core.cqs[sq.cqid] != NULL:
+        core.cqs[sq.cqid].users -= 1
+    sq.live = False
+    sq.nbusy = 0
+    if sq.busy != NULL:
+        memset(sq.busy, 0, BUSY_WORDS * sizeof(uint64_t))
+    aio_mmio_write32(<volatile uint8_t *>sq.doorbell, 0)
+
+
+cdef void cq_delete(Cq *cq) noexcept nogil:
+    """Ends a completion queue, with whatever waits for room in it."""
+    cq.live = False
+    cq.nbacklog = 0
+    cq.signal = False
+    aio_mmio_write32(<volatile uint8_t *>cq.doorbell, 0)
+
+
+cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1:
+    """Makes the tables; `core_free` undoes it, also when this raises."""
+    memset(core, 0, sizeof(Core))
+    core.nqueues, core.nn = nqueues, nn
+    core.page_shift = 12
+    core.max_transfer = max_transfer
+    core.segments_capacity = max_transfer // 4096 + 2
+    core.sqs = <Sq **>calloc(nqueues, sizeof(void *))
+    core.cqs = <Cq **>calloc(nqueues, sizeof(void *))
+    core.namespaces = <Namespace *>calloc(nn, sizeof(Namespace))
+    core.segments = <iovec *>calloc(core.segments_capacity, sizeof(iovec))
+    if core.sqs == NULL or core.cqs == NULL or core.namespaces == NULL or core.segments == NULL:
+        raise MemoryError("no memory for the queues of a mock controller")
+    return 0
+
+
+cdef void core_free(Core *core) noexcept nogil:
+    """Frees every table and queue."""
+    cdef uint32_t i
+    for i in range(core.nqueues):
+        if core.sqs != NULL and core.sqs[i] != NULL:
+            free(core.sqs[i].busy)
+            free(core.sqs[i].opcodes)
+            free(core.sqs[i])
+        if core.cqs != NULL and core.cqs[i] != NULL:
+            free(core.cqs[i].backlog)
+            free(core.cqs[i])
+    free(core.sqs)
+    free(core.cqs)
+    free(core.namespaces)
+    free(core.segments)
+    iova_clear(&core.map)
+    memset(core, 0, sizeof(Core))
