@@ -1,0 +1,140 @@
+"""Enable, disable and shut down a controller by its registers (NVMe Base 2.0, 3.5.1 and 3.6), never blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
+from aionvme.pci.function import Function
+from aionvme.spec.registers import Cap, Cc, Csts, Reg
+
+ALL_ONES = 0xFFFFFFFF
+# CC.CSS values (Base 2.0, 3.1.3.5).
+CSS_NVM, CSS_ALL, CSS_ADMIN_ONLY = 0b000, 0b110, 0b111
+SHST_COMPLETE = 2
+_POLL_SECONDS = 0.0005
+
+
+class Registers:
+    """The registers of one controller, by name."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.cap = Cap.from_int(self._alive64(Reg.CAP))
+
+    def _alive64(self, offset: int) -> int:
+        value = self.function.read64(offset)
+        if value == (1 << 64) - 1:
+            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+        return value
+
+    @property
+    def timeout(self) -> float:
+        """CAP.TO in seconds: the longest that RDY may take to follow EN."""
+        return max(self.cap.to, 1) * 0.5
+
+    def version(self) -> tuple[int, int, int]:
+        """Major, minor and tertiary version of the specification that the controller follows."""
+        value = self.function.read32(Reg.VS)
+        return value >> 16, value >> 8 & 0xFF, value & 0xFF
+
+    def csts(self) -> Csts:
+        """Controller status; `ControllerLostError` when the device is gone."""
+        value = self.function.read32(Reg.CSTS)
+        if value == ALL_ONES:
+            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+        return Csts.from_int(value)
+
+    def cc(self) -> Cc:
+        """Controller configuration."""
+        return Cc.from_int(self.function.read32(Reg.CC))
+
+    def write_cc(self, cc: Cc) -> None:
+        """Writes the controller configuration as one store."""
+        self.function.write32(Reg.CC, cc.to_int())
+
+    async def wait_ready(self, ready: bool) -> None:
+        """Waits for CSTS.RDY to follow CC.EN, for CAP.TO at most."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            # Time is read before the register: a loop that was busy elsewhere does not make the device late.
+            late = time.monotonic() >= deadline
+            csts = self.csts()
+            if bool(csts.rdy) == ready:
+                return
+            if csts.cfs and ready:
+                raise ControllerFailedError(f"{self.function.pci_dev}: fatal status (CSTS.CFS) while it was enabled")
+            if late:
+                raise ControllerFailedError(
+                    f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within {self.timeout:g} s (CAP.TO)"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def choose_page_size(cap: Cap) -> int:
+    """Bytes of a memory page for CC.MPS: the smallest that the controller has, 4 KiB if it can."""
+    return 1 << (12 + cap.mpsmin)
+
+
+def choose_command_set(cap: Cap, wanted: int | None) -> int:
+    """CC.CSS: as asked, else the NVM command set, else all that the controller has (Base 2.0, 3.1.3.1, CAP.CSS)."""
+    if wanted is not None:
+        if wanted not in (CSS_NVM, CSS_ALL, CSS_ADMIN_ONLY):
+            raise UsageError(f"command_set must be 0 (NVM), 6 (all) or 7 (admin only), not {wanted}")
+        return wanted
+    if cap.css & 1:
+        return CSS_NVM
+    return CSS_ALL if cap.css & 1 << 6 else CSS_ADMIN_ONLY
+
+
+async def disable(registers: Registers) -> None:
+    """CC.EN=0, and waits for RDY=0: the controller then has let go of every queue and buffer (Base 2.0, 3.7.2)."""
+    cc = registers.cc()
+    csts = registers.csts()
+    if cc.en and not csts.rdy and not csts.cfs:
+        # EN must not be cleared while it is still becoming ready (3.1.3.5).
+        try:
+            await registers.wait_ready(True)
+        except ControllerFailedError:
+            pass  # Never ready: clearing EN is all that is left.
+    if cc.en:
+        cc.en = 0
+        cc.shn = 0
+        registers.write_cc(cc)
+    await registers.wait_ready(False)
+
+
+async def enable(
+    registers: Registers, *, asq: int, acq: int, entries: int, page_size: int, css: int, ams: int
+) -> None:
+    """Admin queue attributes and addresses, CC, EN=1, RDY=1 (Base 2.0, 3.5.1 steps 3 to 6)."""
+    function = registers.function
+    function.write32(Reg.AQA, (entries - 1) << 16 | (entries - 1))
+    function.write64(Reg.ASQ, asq)
+    function.write64(Reg.ACQ, acq)
+    cc = Cc.from_int(0)
+    cc.css, cc.ams, cc.mps = css, ams, page_size.bit_length() - 13
+    # Entry sizes of the NVM command set: 2**6 and 2**4 bytes.
+    cc.iosqes, cc.iocqes = 6, 4
+    registers.write_cc(cc)
+    cc.en = 1
+    registers.write_cc(cc)
+    await registers.wait_ready(True)
+
+
+async def shutdown(registers: Registers, timeout: float) -> None:
+    """Normal shutdown notification, and waits for SHST to say complete (Base 2.0, 3.6.1)."""
+    cc = registers.cc()
+    cc.shn = 1
+    registers.write_cc(cc)
+    deadline = time.monotonic() + timeout
+    while True:
+        late = time.monotonic() >= deadline
+        if registers.csts().shst == SHST_COMPLETE:
+            return
+        if late:
+            raise ControllerFailedError(
+                f"{registers.function.pci_dev}: shutdown was not complete within {timeout:g} s"
+            )
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,89 @@
+"""How a controller is to be brought up, and afterwards how it was."""
+
+from __future__ import annotations
+
+import uuid
+from enum import IntEnum
+from typing import Any
+
+import attrs
+
+from aionvme.errors import UsageError
+
+
+class ArbMechanism(IntEnum):
+    """Arbitration mechanism, as in CC.AMS (Base 2.0, 3.1.3.5)."""
+
+    ROUND_ROBIN = 0
+    WEIGHTED_ROUND_ROBIN = 1
+    VENDOR = 7
+
+
+class QPrio(IntEnum):
+    """Priority class of a submission queue under weighted round robin (Base 2.0, 5.5, QPRIO)."""
+
+    URGENT = 0
+    HIGH = 1
+    MEDIUM = 2
+    LOW = 3
+
+
+def _within(low: int, high: int) -> Any:
+    def check(_instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
+        if not low <= value <= high:
+            raise UsageError(f"{attribute.name} must be from {low} to {high}, not {value}")
+
+    return check
+
+
+def _seconds(_instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value < 1_000_000:
+        raise UsageError(f"{attribute.name} must be a number of seconds, 0 for none, not {value}")
+
+
+def _host_id(_instance: Any, _attribute: attrs.Attribute[bytes | None], value: bytes | None) -> None:
+    if value is not None and (len(value) != 16 or not any(value)):
+        raise UsageError("host_id must be 16 bytes, not all zero")
+
+
+_THIS_PROCESS = uuid.uuid4().bytes
+
+
+def process_host_id() -> bytes:
+    """The host identifier of controllers that were not given one: random, the same for all of this process."""
+    return _THIS_PROCESS
+
+
+@attrs.define(kw_only=True)
+class ControllerOptions:
+    """Options of a controller; `Controller.opts` holds them as finally used.
+
+    Attributes:
+        num_io_queues: I/O queue pairs to ask the controller for; it may grant fewer.
+        io_queue_depth: Depth of an I/O queue pair that is allocated without one, at most what CAP.MQES allows.
+        admin_queue_depth: Commands outstanding on the admin queue pair at once.
+        arb_mechanism: Arbitration between submission queues; weighted round robin only where CAP.AMS has it.
+        arbitration_burst: Commands taken from a queue at once, as a power of two; 7 for no limit.
+        low_priority_weight, medium_priority_weight, high_priority_weight: Commands of that class in one round, from 1.
+        command_set: CC.CSS, or None for the NVM command set where the controller has it.
+        host_id: 16 bytes, or None for one that is random for this process. A controller without 128-bit host
+            identifiers is given the first 8 bytes.
+        admin_timeout, io_timeout: Seconds until a command is aborted; 0 for none.
+        abort_timeout: Seconds that an aborted command has to end, before the controller is reset.
+        no_shn_notification: Close by disabling the controller, without the shutdown notification.
+    """
+
+    num_io_queues: int = attrs.field(default=64, validator=_within(1, 65535))
+    io_queue_depth: int = attrs.field(default=256, validator=_within(1, 65535))
+    admin_queue_depth: int = attrs.field(default=31, validator=_within(2, 4095))
+    arb_mechanism: ArbMechanism = attrs.field(default=ArbMechanism.ROUND_ROBIN, converter=ArbMechanism)
+    arbitration_burst: int = attrs.field(default=0, validator=_within(0, 7))
+    low_priority_weight: int = attrs.field(default=1, validator=_within(1, 256))
+    medium_priority_weight: int = attrs.field(default=1, validator=_within(1, 256))
+    high_priority_weight: int = attrs.field(default=1, validator=_within(1, 256))
+    command_set: int | None = None
+    host_id: bytes | None = attrs.field(default=None, validator=_host_id)
+    admin_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    io_timeout: float = attrs.field(default=30.0, validator=_seconds)
+    abort_timeout: float = attrs.field(default=5.0, validator=_seconds)
+    no_shn_notification: bool = False
