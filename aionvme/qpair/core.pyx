@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The queue pair: posts requests as commands, reaps completions, tells who waits.
+"""Owns when a queue pair works and whom it tells: turns of the loop, interrupts, spins, cancelling, timeouts.
 
 One turn of a queue pair is one callback of the loop: ring the doorbell for what was posted, reap, resume a bounded
 number of tasks, post what waited for a slot, ring again, and ask for the next turn if there is anything outstanding.
@@ -12,31 +12,19 @@ What is resumed may do anything: submit, cancel, close, reset, raise. Nothing is
 import asyncio
 import os
 import threading
+import weakref
 from contextvars import copy_context
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from aionvme.errors import (
-    ControllerFailedError, QueueFullError, UsageError, WrongLoopError,
-)
-from aionvme.pci.dma cimport DmaBuffer, DmaSpace
-from aionvme.pci.function cimport Function
-from aionvme.pci.mmio cimport aio_barrier_full, aio_cpu_relax
-from aionvme.qpair.prp cimport PRP_NOT_MAPPED, PRP_OK, PRP_TOO_LONG, PRP_UNALIGNED, PrpResult, prp_build
-from aionvme.qpair.request cimport (
-    BY_CANCEL, BY_ERROR, BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Completion, Request, RequestOwner,
-)
-from aionvme.qpair.ring cimport (
-    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, Cqe, ReapResult,
-    Slot, Sqe, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_has_completion, ring_init, ring_post,
-    ring_reap, ring_reset, ring_take_slot,
-)
+from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
+from aionvme.pci.mmio cimport aio_cpu_relax
+from aionvme.qpair.engine cimport Engine
+from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
+from aionvme.qpair.ring cimport NO_SLOT, Slot, ring_has_completion
 from aionvme.qpair.poller import Poller
 from aionvme.qpair.request import report
-from aionvme.spec.status import StatusCode
 
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _current_task = asyncio.current_task
@@ -50,10 +38,9 @@ cdef enum:
     SPIN_CREDIT_NS = 100_000
     # An adaptive queue pair leaves polling to the interrupt after so many turns that found nothing.
     ADAPTIVE_EMPTY_TURNS = 64
-    # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
-    MAX_PIECE_BYTES = 1 << 20
 
-cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
+# While commands wait for an interrupt, how often it is looked whether one was lost.
+cdef double GUARD_SECONDS = 0.1
 
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
@@ -65,7 +52,7 @@ cdef inline uint64_t now_ns() noexcept nogil:
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
 
-cdef class QueuePair(RequestOwner):
+cdef class QueuePair(Engine):
     """A submission and a completion queue of one controller, belonging to one loop (or thread).
 
     Made by the controller: `Controller.alloc_io_qpair` for I/O, and one of its own for admin commands.
@@ -76,13 +63,9 @@ cdef class QueuePair(RequestOwner):
         completion: "poll", "interrupt", "adaptive" or "manual".
     """
 
-    def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell,
-                 completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
-                 batching=None, name=None, poller_task=True):
-        self.function = function
-        self.dma = dma
-        self.page_size = page_size
-        self.max_transfer = min(max_transfer or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
+    def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
+                 batching=None, name=None, **rings):
+        Engine.__init__(self, **rings)
         self.loop = loop
         self.host = host
         self.mode = _MODES[completion]
@@ -91,59 +74,19 @@ cdef class QueuePair(RequestOwner):
         self.abort_timeout = abort_timeout
         self.batching = (self.mode != MANUAL) if batching is None else batching
         self.thread = _get_ident()
-        self.name_ = name or f"qp {qid}"
+        self.name_ = name or self.describe()
         self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
         self.idle_waiters = []
         self.turn = self._turn
         self.context = copy_context()
-        ring_init(&self.ring, qid, depth, entries)
-        self._lay_out(sq_doorbell, cq_doorbell)
         if loop is not None:
             self.call_soon = loop.call_soon
-            if self.mode != MANUAL and poller_task:
-                self.poller = Poller(self, self.name_)
+            self.poller = Poller(self, self.name_)
             if self.mode in (INTERRUPT, ADAPTIVE):
-                loop.add_reader(irq_fd, self._on_interrupt)
-
-    def _lay_out(self, size_t sq_doorbell, size_t cq_doorbell):
-        # One allocation: submission queue, completion queue and PRP lists, each from a page on.
-        cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page)
-        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
-        cdef size_t stride = 64
-        # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
-        while stride < (self.max_transfer // page) * 8:
-            stride *= 2
-        self.memory = self.dma.alloc(sq_bytes + cq_bytes + stride * self.ring.depth)
-        self.memory.hold()
-        self.ring.sq = self.memory.address
-        self.ring.cq = self.memory.address + sq_bytes
-        self.ring.prp_lists = self.ring.cq + cq_bytes
-        self.ring.prp_lists_iova = self.memory.iova + sq_bytes + cq_bytes
-        self.ring.prp_stride = stride
-        self.sq_doorbell_offset = sq_doorbell
-        self.cq_doorbell_offset = cq_doorbell
-        if self.function.bar != NULL:
-            if cq_doorbell + 4 > self.function.bar_size:
-                raise UsageError(f"the doorbells of queue {self.ring.qid} lie outside of BAR 0")
-            self.ring.sq_doorbell = self.function.bar + sq_doorbell
-            self.ring.cq_doorbell = self.function.bar + cq_doorbell
-        ring_reset(&self.ring)
-
-    def __dealloc__(self):
-        ring_free(&self.ring)
+                # Not a bound method: the loop must not keep a queue pair that its user dropped.
+                loop.add_reader(irq_fd, _call_weakly, weakref.WeakMethod(self._on_interrupt))
 
     # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def qid(self):
-        """Queue identifier of both queues; 0 is the admin queue pair."""
-        return self.ring.qid
-
-    @property
-    def depth(self):
-        """Commands that may be outstanding at once."""
-        return self.ring.depth
 
     @property
     def completion(self):
@@ -151,38 +94,24 @@ cdef class QueuePair(RequestOwner):
         return _MODE_NAMES[self.mode]
 
     @property
-    def outstanding(self):
-        """Commands that the device owns now (pieces of a split transfer count each)."""
-        return self.ring.outstanding
-
-    @property
     def closed(self):
         """Whether it takes no more commands."""
         return self.refusal is not None
 
     @property
-    def sq_iova(self):
-        """Where the device finds the submission queue."""
-        return self.memory.iova
-
-    @property
-    def cq_iova(self):
-        """Where the device finds the completion queue."""
-        return self.memory.iova + (self.ring.cq - self.ring.sq)
-
-    @property
-    def entries(self):
-        """Entries of each ring."""
-        return self.ring.sq_entries
+    def finishing_for_loop(self):
+        """Whether the loop is being torn down: what is outstanding ends, and nothing is begun."""
+        return bool(self.finishing)
 
     @property
     def counters(self):
-        """What it did so far: turns, doorbells, completions, foreign completions, and what waits now."""
+        """What it did so far: turns, doorbells, completions, foreign completions, missed interrupts."""
         return {"turns": self.turns, "doorbells": self.doorbells, "completions": self.completions,
-                "foreign": self.foreign, "outstanding": self.ring.outstanding}
+                "foreign": self.foreign, "missed_interrupts": self.missed_interrupts}
 
-    cdef str describe(self):
-        return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
+    def get_loop(self):
+        """The event loop that the queue pair belongs to."""
+        return self.loop
 
     def __repr__(self):
         state = " closed" if self.refusal is not None else ""
@@ -192,244 +121,33 @@ cdef class QueuePair(RequestOwner):
 
     cdef int check_usable(self) except -1:
         """Before a request exists: open, and called from where it belongs."""
+        cdef object running
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
         if <unsigned long>_get_ident() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread: allocate a queue pair in each thread")
-        if self.loop is not None and _get_running_loop() is not self.loop:
+        running = _get_running_loop()
+        if running is not self.loop and (running is not None or self.mode != MANUAL):
             raise WrongLoopError(f"{self!r} belongs to another event loop: use it in the loop that allocated it")
         return 0
 
-    cdef int hold_buffer(self, Request request, object buffer, bint device_writes) except -1:
-        """Takes the caller's memory for the command: until let_go it stays allocated and mapped."""
-        cdef DmaBuffer own
-        if type(buffer) is DmaBuffer:
-            own = <DmaBuffer>buffer
-            if own.closed_:
-                raise UsageError("buf is closed")
-            own.hold()
-            request.holder = own
-            request.address = own.address
-            request.nbytes = own.nbytes
-            return 0
-        PyObject_GetBuffer(buffer, &request.view, PyBUF_WRITABLE if device_writes else PyBUF_SIMPLE)
-        request.has_view = True
-        request.address = <uint8_t *>request.view.buf
-        request.nbytes = <size_t>request.view.len
-        request.holder = self.dma.hold_at(<size_t>request.address)
-        return 0
-
-    cdef int check_mapped(self, Request request, size_t nbytes) except -1:
-        cdef uint64_t iova = 0
-        cdef size_t done = 0, run
-        while done < nbytes:
-            run = self.dma.translate(request.address + done, nbytes - done, &iova)
-            if run == 0:
-                raise UsageError(
-                    f"buf: byte {done} of {nbytes} is not mapped for DMA by this controller: use memory of "
-                    "ctrlr.dma_alloc(), or register it with ctrlr.dma_register()")
-            if iova & 3:
-                raise UsageError("buf must begin at a multiple of 4 bytes")
-            done += run
-        return 0
-
-    cdef void let_go(self, Request request) noexcept:
-        if request.has_view:
-            request.has_view = False
-            PyBuffer_Release(&request.view)
-        if request.holder is not None:
-            if type(request.holder) is DmaBuffer:
-                (<DmaBuffer>request.holder).release()
-            else:
-                self.dma.release_at(request.holder)
-            request.holder = None
-
-    cdef int submit(self, Request request, object timeout, object when_full) except -1:
+    cdef int submit(self, Request request, object timeout, object when_full, bint urgent=False) except -1:
         """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
         cdef double seconds = self.default_timeout if timeout is None else timeout
-        if when_full is not None and self.ring.first_free == NO_SLOT:
+        if when_full is not None and (self.ring.first_free == NO_SLOT or self.queue_head is not None):
             raise QueueFullError(f"all {self.ring.depth} slots of {self.describe()} are in use")
-        request.timeout = seconds
         if not 0 <= seconds < LONGEST_TIMEOUT:
             raise UsageError(f"timeout must be from 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout}")
+        request.timeout = seconds
         if seconds > 0:
             request.deadline_ns = now_ns() + <uint64_t>(seconds * 1e9)
             self.arm(request.deadline_ns)
-        request.owner = self
-        if self.queue_head is not None or self.suspended:
-            self.enqueue(request)
-        else:
-            while request.state == QUEUED and self.ring.first_free != NO_SLOT:
-                self.post_piece(request)
-            if request.state == QUEUED:
-                self.enqueue(request)
-        if self.batching:
-            self.schedule()
-        else:
+        self.take(request, urgent)
+        if not self.batching:
             self.ring_doorbells()
-            self.schedule()
-        return 0
-
-    cdef int post_piece(self, Request request) except -1:
-        """Posts the next piece of a request; there is a free slot."""
-        cdef uint16_t index = ring_take_slot(&self.ring, <void *>request)
-        cdef Slot *slot = &self.ring.slots[index]
-        cdef uint64_t blocks = 0, room
-        cdef size_t nbytes = request.nbytes, list_offset = <size_t>index * self.ring.prp_stride
-        cdef PrpResult result
-        if request.piece_blocks:
-            blocks = min(request.blocks_left, <uint64_t>request.piece_blocks)
-            if request.boundary:
-                room = request.boundary - request.lba % request.boundary
-                blocks = min(blocks, room)
-            nbytes = blocks * request.unit
-            request.sqe.cdw10 = <uint32_t>request.lba
-            request.sqe.cdw11 = <uint32_t>(request.lba >> 32)
-            request.sqe.cdw12 = (request.sqe.cdw12 & 0xFFFF0000) | <uint32_t>(blocks - 1)
-        if nbytes:
-            result = prp_build(
-                self.dma, request.address, nbytes, self.page_size, <uint64_t *>(self.ring.prp_lists + list_offset),
-                self.ring.prp_lists_iova + list_offset, self.ring.prp_stride // 8,
-                &request.sqe.prp1, &request.sqe.prp2)
-            if result != PRP_OK:
-                ring_free_slot(&self.ring, index)
-                return self._cannot_describe(request, result)
-        request.sqe.cid = slot.cid
-        slot.opcode = request.opcode
-        ring_post(&self.ring, &request.sqe)
-        Py_INCREF(request)
-        request.in_flight += 1
-        if not request.has_cid:
-            request.has_cid = True
-            request.first_cid = slot.cid
-        if request.blocks_left > blocks:
-            request.blocks_left -= blocks
-            request.lba += blocks
-            request.address += nbytes
-        else:
-            request.blocks_left = 0
-            request.state = IN_FLIGHT
-        return 0
-
-    def _cannot_describe(self, Request request, int result):
-        # Checked at the call; this is memory that was unmapped while the command waited for a slot.
-        texts = {PRP_NOT_MAPPED: "is not mapped for DMA any more", PRP_TOO_LONG: "has more pages than one command takes",
-                 PRP_UNALIGNED: "cannot be described by a PRP list"}
-        request.error = UsageError(f"buf {texts[result]}")
-        request.verdict = BY_ERROR if request.verdict == BY_STATUS else request.verdict
-        request.blocks_left = 0
-        request.state = IN_FLIGHT
-        if request.in_flight == 0:
-            self.finish_by_host(request)
-        return 0
-
-    cdef int feed(self) except -1:
-        """Posts what waits, while there are slots."""
-        cdef Request request
-        while self.queue_head is not None and self.ring.first_free != NO_SLOT and not self.suspended:
-            request = self.queue_head
-            self.post_piece(request)
-            if request.state != QUEUED:
-                self.unqueue(request)
-        return 0
-
-    cdef void enqueue(self, Request request) noexcept:
-        if self.queue_head is None:
-            self.queue_head = request
-        else:
-            self.queue_tail.next = request
-        self.queue_tail = request
-
-    cdef void unqueue(self, Request request) noexcept:
-        cdef Request before = None, at = self.queue_head
-        while at is not None and at is not request:
-            before, at = at, at.next
-        if at is None:
-            return
-        if before is None:
-            self.queue_head = at.next
-        else:
-            before.next = at.next
-        if self.queue_tail is at:
-            self.queue_tail = before
-        at.next = None
-
-    # -- completing ----------------------------------------------------------------------------------------------------
-
-    cdef int reap(self, uint32_t limit) except -1:
-        """Takes up to `limit` completions off the ring; how many."""
-        cdef Cqe cqe
-        cdef uint16_t index = 0
-        cdef ReapResult result
-        cdef uint32_t count = 0
-        if self.ring.cq == NULL:
-            return 0
-        while count < limit:
-            result = ring_reap(&self.ring, &cqe, &index)
-            if result == REAP_NONE:
-                break
-            if result != REAP_COMMAND:
-                self.broken(result, &cqe)
-                break
-            count += 1
-            self.piece_done(<Request>self.ring.slots[index].owner, index, &cqe)
-        if count:
-            self.completions += count
-            self.empty_turns = 0
-            self.feed()
-        else:
-            self.empty_turns += 1
-        return count
-
-    cdef int piece_done(self, Request request, uint16_t index, const Cqe *cqe) except -1:
-        cdef Completion cpl
-        cdef uint16_t status = cqe.status >> 1
-        ring_free_slot(&self.ring, index)
-        Py_DECREF(request)
-        request.in_flight -= 1
-        if request.cpl is None or (status != 0 and request.cpl.raw_status == 0):
-            cpl = Completion.__new__(Completion)
-            cpl.dw0 = cqe.dw0
-            cpl.dw1 = cqe.dw1
-            cpl.sqhd = cqe.sqhd
-            cpl.sqid = cqe.sqid
-            cpl.cid = cqe.cid
-            cpl.raw_status = status
-            request.cpl = cpl
-        if request.state == QUEUED and (status != 0 or request.verdict != BY_STATUS):
-            # The first error ends a split transfer: its other pieces are not posted.
-            self.unqueue(request)
-            request.blocks_left = 0
-            request.state = IN_FLIGHT
-        if request.in_flight == 0 and request.state == IN_FLIGHT:
-            self.finish(request)
-        return 0
-
-    cdef int finish(self, Request request) except -1:
-        """The device has let go of all of it."""
-        if request.verdict in (BY_CANCEL, BY_TIMEOUT) and self.unattended:
-            self.unattended -= 1
-        request.end()
-        if request.has_waiters():
-            request.in_backlog = True
-            if self.ended_head is None:
-                self.ended_head = request
-            else:
-                self.ended_tail.next = request
-            self.ended_tail = request
-        return 0
-
-    cdef int finish_by_host(self, Request request) except -1:
-        """Ends a request that has no completion from the device, with a status that says so (SCT 3h, SC 71h)."""
-        cdef Completion cpl
-        if request.cpl is None:
-            cpl = Completion.__new__(Completion)
-            cpl.sqid = self.ring.qid
-            cpl.cid = request.first_cid
-            cpl.raw_status = HOST_ABORTED
-            request.cpl = cpl
-        self.finish(request)
         return self.schedule()
+
+    # -- telling -------------------------------------------------------------------------------------------------------
 
     cdef int deliver(self, uint32_t limit, bint directly) except -1:
         """Tells up to `limit` waiters. What raises out of it (KeyboardInterrupt, SystemExit) loses no other."""
@@ -463,30 +181,27 @@ cdef class QueuePair(RequestOwner):
         if self.ended_tail is None:
             self.ended_tail = request
 
-    cdef int ring_doorbells(self) except -1:
-        cdef bint rung = ring_doorbell(&self.ring)
-        if rung:
-            self.doorbells += 1
-        if self.ring.sq_doorbell == NULL and rung:
-            self.function.write32(self.sq_doorbell_offset, self.ring.sq_tail)
-        if ring_cq_doorbell(&self.ring):
-            rung = True
-            if self.ring.cq_doorbell == NULL:
-                self.function.write32(self.cq_doorbell_offset, self.ring.cq_head)
-        if rung and self.function.sleeping != NULL:
-            aio_barrier_full()
-            if self.function.sleeping[0]:
-                self.function.kick()
-        return 0
+    def _deliver_all(self, bint directly):
+        self.deliver(0xFFFFFFFF, directly)
+
+    def _tell_idle(self):
+        waiters, self.idle_waiters = self.idle_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.poller is not None:
+            self.poller.idle()
 
     # -- turns of the loop ---------------------------------------------------------------------------------------------
 
-    cdef bint idle(self) noexcept:
-        return self.ring.outstanding == 0 and self.queue_head is None and self.ended_head is None
+    cdef int on_ended(self) except -1:
+        return self.schedule()
 
     cdef int schedule(self) except -1:
         """Asks the loop for a turn, unless there is one to come."""
-        if self.scheduled or self.loop is None or (self.mode == MANUAL and not self.unattended and not self.closing):
+        if self.scheduled or self.loop is None:
+            return 0
+        if self.mode == MANUAL and not (self.unattended or self.closing or self.finishing):
             return 0
         try:
             self.call_soon(self.turn, context=self.context)
@@ -503,27 +218,31 @@ cdef class QueuePair(RequestOwner):
         self.spin_credit_ns = SPIN_CREDIT_NS
         try:
             self.ring_doorbells()
-            self.reap(self.ring.depth)
+            if self.reap(self.ring.depth):
+                self.empty_turns = 0
+            else:
+                self.empty_turns += 1
             self.deliver(RESUMES_PER_TURN, True)
         finally:
             self._end_turn()
 
     def _end_turn(self):
-        if not self.suspended:
-            self.ring_doorbells()
+        self.ring_doorbells()
         if self.idle():
             if self.idle_waiters or self.finishing:
                 self._tell_idle()
         elif self.ended_head is not None or self._polls():
             self.schedule()
+        elif self.ring.outstanding and self.irq_fd >= 0 and self.guard is None and self.loop is not None:
+            self._watch_interrupts()
 
     def _polls(self):
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
-        if self.ring.outstanding == 0:
-            return False
-        if self.mode == INTERRUPT:
+        if self.ring.outstanding == 0 or self.broken or self.muted or self.mode == INTERRUPT:
             return False
         return self.mode != ADAPTIVE or self.empty_turns < ADAPTIVE_EMPTY_TURNS
+
+    # -- interrupts ----------------------------------------------------------------------------------------------------
 
     def _on_interrupt(self):
         try:
@@ -533,15 +252,32 @@ cdef class QueuePair(RequestOwner):
         self.empty_turns = 0
         # If a turn stands in the loop's queue, that one will do.
         if not self.scheduled:
-            self._turn()
+            self.context.run(self._turn)
+
+    def _watch_interrupts(self):
+        if not self.loop.is_closed():
+            self.guard = self.loop.call_later(GUARD_SECONDS, _call_weakly, weakref.WeakMethod(self._on_guard))
+
+    def _on_guard(self):
+        # A lost interrupt costs a delay, not a hang.
+        self.guard = None
+        if self.ring.outstanding == 0 or self.ring.cq == NULL:
+            return
+        if ring_has_completion(&self.ring) and not self.scheduled:
+            self.missed_interrupts += 1
+            self.context.run(self._turn)
+        else:
+            self._watch_interrupts()
+
+    # -- looking for completions inside a task, or without a loop ----------------------------------------------------------
 
     cdef int about_to_wait(self, Request request) except -1:
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         cdef uint64_t begun, now
         cdef int i
-        if self.ring.outstanding != 1 or self.delivering and self.ended_head is not None:
+        if self.ring.outstanding != 1 or request.state != IN_FLIGHT or request.in_flight != 1 or self.muted:
             return 0
-        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or request.state != IN_FLIGHT:
+        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
             return 0
         self.ring_doorbells()
         begun = now = now_ns()
@@ -586,15 +322,11 @@ cdef class QueuePair(RequestOwner):
             self._end_turn()
         return count
 
-    def _deliver_all(self, bint directly):
-        self.deliver(0xFFFFFFFF, directly)
-
     # -- cancelling and timeouts ---------------------------------------------------------------------------------------
 
     cdef int cancel_request(self, Request request) except -1:
         """The verdict stands: take it out of the queue, or have the device abort it."""
         if request.stage == 0:
-            self.unattended += 1
             self.give_up(request)
         return 0
 
@@ -602,10 +334,10 @@ cdef class QueuePair(RequestOwner):
         cdef uint32_t index
         cdef Slot *slot
         request.stage = 1
+        self.unattended += 1
         if request.state == QUEUED:
             self.unqueue(request)
-            request.blocks_left = 0
-            request.state = IN_FLIGHT
+            self.post_no_more(request)
         if request.in_flight == 0:
             return self.finish_by_host(request)
         request.deadline_ns = now_ns() + <uint64_t>(self.abort_timeout * 1e9)
@@ -631,21 +363,9 @@ cdef class QueuePair(RequestOwner):
         if self.timer is not None:
             self.timer.cancel()
         now = now_ns()
-        self.timer = self.loop.call_later((deadline_ns - min(now, deadline_ns)) / 1e9, self._on_timer)
+        self.timer = self.loop.call_later(
+            (deadline_ns - min(now, deadline_ns)) / 1e9, _call_weakly, weakref.WeakMethod(self._on_timer))
         return 0
-
-    cdef list owners(self):
-        """Every request that is not ended, once, in no order but the queued ones last."""
-        cdef uint32_t index
-        cdef Request request = self.queue_head
-        cdef dict found = {}
-        for index in range(self.ring.depth):
-            if self.ring.slots[index].owner != NULL:
-                found[<Request>self.ring.slots[index].owner] = None
-        while request is not None:
-            found[request] = None
-            request = request.next
-        return list(found)
 
     def _on_timer(self):
         cdef Request request
@@ -669,7 +389,6 @@ cdef class QueuePair(RequestOwner):
         if request.stage == 0:
             if request.verdict == BY_STATUS:
                 request.verdict = BY_TIMEOUT
-            self.unattended += 1
             self.give_up(request)
             return
         # Abort did not help either: only a reset makes the device let go.
@@ -692,13 +411,7 @@ cdef class QueuePair(RequestOwner):
         self.schedule()
         self._end_turn()
 
-    cdef int broken(self, ReapResult reason, const Cqe *cqe) except -1:
-        """A completion that cannot be ours: nothing that this queue says can be believed any more."""
-        self.foreign += 1
-        what = {REAP_FOREIGN_SQID: "another submission queue", REAP_FOREIGN_CID: "no command that is outstanding"}
-        text = (f"{self.describe()} got a completion for {what.get(reason, 'an impossible queue head')} "
-                f"(sqid {cqe.sqid}, cid {cqe.cid:#06x}, sqhd {cqe.sqhd})")
-        self.suspended = True
+    cdef int on_broken(self, str text) except -1:
         self.refusal = ControllerFailedError(f"{text}; close it and allocate another")
         report(self.loop, text, self.refusal, None, None)
         if self.host is not None:
@@ -708,97 +421,57 @@ cdef class QueuePair(RequestOwner):
     # -- for the controller --------------------------------------------------------------------------------------------
 
     def suspend(self):
-        """Posts nothing more until `resume`; commands are still taken, and wait."""
-        self.suspended = True
+        """Posts nothing more until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
+        self.suspended = self.muted = True
 
     def resume(self):
         """Posts what waited."""
-        self.suspended = False
+        if self.broken:
+            return
+        self.suspended = self.muted = False
         self.feed()
         self.schedule()
-
-    @property
-    def broken_by_device(self):
-        """Whether the device broke the protocol on this queue pair."""
-        return self.foreign > 0
 
     def refuse(self, exception):
         """Takes no more commands: a call raises this exception."""
         if self.refusal is None:
             self.refusal = exception
 
-    def end_outstanding(self, error, queued):
-        """Ends every command that the device had, with `error` where it has no other verdict.
-
-        To be called only when the device can no longer write the host's memory (RDY=0 seen, or DMA cut off).
-
-        Args:
-            error: The exception; each request gets one of its own, made by its class and arguments.
-            queued: Whether commands that were never posted end too.
-        """
-        cdef Request request
-        for request in self.owners():
-            if request.state == QUEUED and request.in_flight == 0 and not queued and not request.has_cid:
-                continue
-            if request.state == QUEUED:
-                self.unqueue(request)
-            request.blocks_left = 0
-            request.state = IN_FLIGHT
-            self.drop_pieces(request)
-            if request.verdict == BY_STATUS:
-                request.verdict = BY_ERROR
-                request.error = type(error)(*error.args)
-            self.finish_by_host(request)
-
-    cdef int drop_pieces(self, Request request) except -1:
-        cdef uint32_t index
-        for index in range(self.ring.depth):
-            if self.ring.slots[index].owner == <void *>request:
-                ring_free_slot(&self.ring, <uint16_t>index)
-                request.in_flight -= 1
-                Py_DECREF(request)
-        return 0
-
-    def reset_rings(self):
-        """Back to empty rings, before the controller is told of them again. Nothing may be outstanding."""
-        if self.ring.outstanding:
-            raise RuntimeError(f"{self!r} has {self.ring.outstanding} commands outstanding")
-        ring_reset(&self.ring)
-
-    def _tell_idle(self):
-        waiters, self.idle_waiters = self.idle_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def hold_poller(self):
+        """Keeps the poller's task from ending until `release_poller`: a recovery is under way that commands depend on."""
         if self.poller is not None:
-            self.poller.idle()
+            self.poller.hold()
+
+    def release_poller(self):
+        """Takes one `hold_poller` back."""
+        if self.poller is not None:
+            self.poller.release()
 
     async def wait_idle(self):
         """Waits until every command has ended and its waiter was told."""
+        self.closing = True
         while not self.idle():
-            self.closing = True
             waiter = self.loop.create_future()
             self.idle_waiters.append(waiter)
             self.schedule()
             await waiter
 
     def dispose(self):
-        """Gives rings, timer, interrupt and poller back. Nothing is outstanding, and the device knows no such queue."""
+        """Gives rings, timers, interrupt and poller back. Nothing is outstanding, and the device knows no such queue."""
         self.refuse(UsageError(f"{self!r} is closed"))
-        self.suspended = True
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self.guard):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.guard = None
         if self.loop is not None and self.mode in (INTERRUPT, ADAPTIVE) and not self.loop.is_closed():
             self.loop.remove_reader(self.irq_fd)
-        if self.memory is not None and not self.ring.outstanding:
-            self.memory.release()
-            self.memory.close()
-            self.ring.sq = self.ring.cq = NULL
-            self.ring.sq_doorbell = self.ring.cq_doorbell = NULL
+        self.give_back()
         if self.poller is not None:
             self.poller.stop()
 
 
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
+def _call_weakly(method):
+    """Calls a weakly held method, unless its object is gone."""
+    call = method()
+    if call is not None:
+        call()

@@ -81,7 +81,7 @@ cdef class IoQueuePair(QueuePair):
             if request.nbytes < count * ns.unit:
                 raise UsageError(
                     f"buf has {request.nbytes} bytes; {nblocks} blocks of {ns.unit} need {count * ns.unit}")
-            self.check_mapped(request, count * ns.unit)
+            self.pin(request, count * ns.unit)
             request.lba = first
             request.blocks_left = count
             request.unit = ns.unit
@@ -181,13 +181,16 @@ cdef class AdminQueuePair(QueuePair):
     """The admin queue pair: raw commands with a decoder; the controller's own."""
 
     def submit_admin(self, sqe, *, data=None, write=False, decode=None, value_wanted=True, cb_fn=None, cb_arg=None,
-                     timeout=None, keep=None):
-        """Submits an admin command of 64 bytes. `decode(cpl)` makes `cpl.value`; `keep` is held until it has ended."""
+                     timeout=None, urgent=False):
+        """Submits an admin command of 64 bytes.
+
+        `decode(cpl)` makes `cpl.value`; `value_wanted` has the await give that. What is `urgent` is posted while others
+        wait for the end of a reset.
+        """
         cdef Request request = _prepare_raw(self, sqe, data, write, cb_fn, cb_arg)
         request.decode = decode
         request.value_wanted = value_wanted
-        request.keep = keep
-        return _send_raw(self, request, timeout, None)
+        return _send_raw(self, request, timeout, None, urgent)
 
 
 cdef Request _new(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
@@ -226,16 +229,16 @@ cdef Request _prepare_raw(QueuePair qp, object sqe, object data, bint write, obj
     try:
         if request.nbytes == 0 or request.nbytes > qp.max_transfer:
             raise UsageError(f"data has {request.nbytes} bytes; one command takes from 1 to {qp.max_transfer}")
-        qp.check_mapped(request, request.nbytes)
+        qp.pin(request, request.nbytes)
     except BaseException:
         qp.let_go(request)
         raise
     return request
 
 
-cdef Request _send_raw(QueuePair qp, Request request, object timeout, object when_full):
+cdef Request _send_raw(QueuePair qp, Request request, object timeout, object when_full, bint urgent=False):
     try:
-        qp.submit(request, timeout, _when_full(when_full))
+        qp.submit(request, timeout, _when_full(when_full), urgent)
     except BaseException:
         _undo(qp, request)
         raise

@@ -136,13 +136,17 @@ class _Endless:
         return self._future.result()
 
 
-async def run_to_end(coro: Coroutine[Any, Any, T]) -> T:
-    """Runs `coro` to its end whatever is cancelled meanwhile; a cancellation is raised after the end."""
-    drive = _Drive(coro, asyncio.get_running_loop())
-    result: T = await _Endless(drive.result)
-    return result
-
-
 def start_to_end(coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
     """Starts `coro` so that nothing can cancel it; the future is its result."""
     return _Drive(coro, loop).result
+
+
+async def wait_to_end(future: asyncio.Future[T]) -> T:
+    """Waits for `future` whatever is cancelled meanwhile; a cancellation is raised when it is done."""
+    result: T = await _Endless(future)
+    return result
+
+
+async def run_to_end(coro: Coroutine[Any, Any, T]) -> T:
+    """Runs `coro` to its end whatever is cancelled meanwhile; a cancellation is raised after the end."""
+    return await wait_to_end(start_to_end(coro, asyncio.get_running_loop()))

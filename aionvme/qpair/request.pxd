@@ -71,7 +71,6 @@ cdef class Request:
     cdef object holder
     cdef Py_buffer view
     cdef bint has_view
-    cdef object keep
     # Rare.
     cdef uint64_t deadline_ns       # 0: none
     cdef double timeout

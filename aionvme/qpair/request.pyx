@@ -75,6 +75,7 @@ cdef int _return(object value) except -1:
 
 @cython.final
 @cython.freelist(256)
+@cython.trashcan(True)
 cdef class Request:
     """One command: awaitable once it was submitted, cancellable until it has ended.
 
@@ -85,6 +86,9 @@ cdef class Request:
     Attributes:
         cpl: The `Completion`, once done; also of a command that was cancelled but completed all the same.
     """
+
+    def __init__(self):
+        raise TypeError("a Request is made by a queue pair's submit_ methods, or by calling read, write, ...")
 
     # -- what users call -----------------------------------------------------------------------------------------------
 
@@ -255,7 +259,6 @@ cdef class Request:
                 self.error = error
         self.owner.let_go(self)
         self.decode = None
-        self.keep = None
         if self.verdict != BY_CANCEL and not self.quiet:
             self.failure_unseen = (
                 self.error is not None or self.verdict != BY_STATUS or self.cpl.raw_status != 0)

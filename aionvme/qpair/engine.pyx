@@ -1,0 +1,451 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Owns posting and reaping: from requests to commands in the ring, and from completions back to requests.
+
+Knows neither loop nor task: when to do it, and whom to tell, is the queue pair's part (`core.pyx`).
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from aionvme.errors import UsageError
+from aionvme.pci.dma cimport DmaBuffer
+from aionvme.pci.mmio cimport aio_barrier_full
+from aionvme.qpair.prp cimport PRP_NOT_MAPPED, PRP_OK, PRP_TOO_LONG, PRP_UNALIGNED, PrpResult, prp_build
+from aionvme.qpair.request cimport (
+    BY_CANCEL, BY_ERROR, BY_STATUS, BY_TIMEOUT, IN_FLIGHT, QUEUED, Completion, Request, RequestOwner,
+)
+from aionvme.qpair.ring cimport (
+    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, Cqe, ReapResult,
+    Slot, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_init, ring_post, ring_reap, ring_reset,
+    ring_take_slot,
+)
+from aionvme.spec.status import StatusCode
+
+cdef enum:
+    # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
+    MAX_PIECE_BYTES = 1 << 20
+
+# What a command ended with that has no completion from the device (SCT 3h, SC 71h).
+cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
+
+cdef dict _FOREIGN = {
+    int(REAP_FOREIGN_SQID): "another submission queue",
+    int(REAP_FOREIGN_CID): "no command that is outstanding",
+}
+cdef dict _NO_PRP = {
+    int(PRP_NOT_MAPPED): "is not mapped for DMA any more",
+    int(PRP_TOO_LONG): "has more pages than one command takes",
+    int(PRP_UNALIGNED): "cannot be described by a PRP list",
+}
+
+
+cdef size_t _round_up(size_t value, size_t multiple) noexcept:
+    return (value + multiple - 1) // multiple * multiple
+
+
+cdef class Engine(RequestOwner):
+    """The rings of one queue pair, the commands in them, and those that wait for a slot.
+
+    Attributes:
+        qid: Queue identifier of both queues; 0 is the admin queue pair.
+        depth: Commands that may be outstanding at once; more wait in software, in order.
+    """
+
+    def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell):
+        self.function = function
+        self.dma = dma
+        self.page_size = page_size
+        self.max_transfer = min(max_transfer or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
+        self.sq_doorbell_offset = sq_doorbell
+        self.cq_doorbell_offset = cq_doorbell
+        if self.function.bar != NULL and self.cq_doorbell_offset + 4 > self.function.bar_size:
+            raise UsageError(f"the doorbells of queue {qid} lie outside of BAR 0")
+        ring_init(&self.ring, qid, depth, entries)
+        self._lay_out()
+
+    def _lay_out(self):
+        # One allocation: submission queue, completion queue and PRP lists, each from a page on.
+        cdef size_t page = self.page_size
+        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page)
+        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
+        cdef size_t stride = 64
+        # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
+        while stride < (self.max_transfer // page) * 8:
+            stride *= 2
+        self.memory = self.dma.alloc(sq_bytes + cq_bytes + stride * self.ring.depth, align=page)
+        self.memory.hold()
+        self.ring.sq = self.memory.address
+        self.ring.cq = self.memory.address + sq_bytes
+        self.ring.prp_lists = self.ring.cq + cq_bytes
+        self.ring.prp_lists_iova = self.memory.iova + sq_bytes + cq_bytes
+        self.ring.prp_stride = stride
+        if self.function.bar != NULL:
+            self.ring.sq_doorbell = self.function.bar + self.sq_doorbell_offset
+            self.ring.cq_doorbell = self.function.bar + self.cq_doorbell_offset
+        ring_reset(&self.ring)
+
+    def __dealloc__(self):
+        ring_free(&self.ring)
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def qid(self):
+        """Queue identifier of both queues; 0 is the admin queue pair."""
+        return self.ring.qid
+
+    @property
+    def depth(self):
+        """Commands that may be outstanding at once."""
+        return self.ring.depth
+
+    @property
+    def outstanding(self):
+        """Commands that the device owns now (pieces of a split transfer count each)."""
+        return self.ring.outstanding
+
+    @property
+    def sq_iova(self):
+        """Where the device finds the submission queue."""
+        return self.memory.iova
+
+    @property
+    def cq_iova(self):
+        """Where the device finds the completion queue."""
+        return self.memory.iova + (self.ring.cq - self.ring.sq)
+
+    @property
+    def entries(self):
+        """Entries of each ring."""
+        return self.ring.sq_entries
+
+    @property
+    def broken_by_device(self):
+        """Whether the device broke the protocol on this queue pair."""
+        return bool(self.broken)
+
+    cdef str describe(self):
+        return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
+
+    # -- memory of the caller's ----------------------------------------------------------------------------------------
+
+    cdef int hold_buffer(self, Request request, object buffer, bint device_writes) except -1:
+        """Takes the caller's memory for the command: until let_go it stays allocated."""
+        cdef DmaBuffer own
+        if type(buffer) is DmaBuffer:
+            own = <DmaBuffer>buffer
+            if own.closed_:
+                raise UsageError("buf is closed")
+            own.hold()
+            request.holder = own
+            request.address = own.address
+            request.nbytes = own.nbytes
+            return 0
+        try:
+            PyObject_GetBuffer(buffer, &request.view, PyBUF_WRITABLE if device_writes else PyBUF_SIMPLE)
+        except (BufferError, ValueError) as error:
+            raise UsageError(
+                f"buf must be C-contiguous{' and writable' if device_writes else ''} memory ({error})") from error
+        request.has_view = True
+        request.address = <uint8_t *>request.view.buf
+        request.nbytes = <size_t>request.view.len
+        return 0
+
+    cdef int pin(self, Request request, size_t nbytes) except -1:
+        """Keeps the first `nbytes` of the memory mapped until let_go; refuses what the device does not reach."""
+        cdef uint64_t iova = 0
+        cdef size_t done = 0, run
+        if request.has_view:
+            request.holder = self.dma.hold_at(<size_t>request.address, nbytes)
+        while done < nbytes:
+            run = self.dma.translate(request.address + done, nbytes - done, &iova)
+            if run == 0:
+                raise UsageError(
+                    f"buf: byte {done} of {nbytes} is not mapped for DMA by this controller: use memory of "
+                    "ctrlr.dma_alloc(), or register it with ctrlr.dma_register()")
+            if iova & 3:
+                raise UsageError("buf must begin at a multiple of 4 bytes")
+            done += run
+        return 0
+
+    cdef void let_go(self, Request request) noexcept:
+        if request.has_view:
+            request.has_view = False
+            PyBuffer_Release(&request.view)
+        if request.holder is not None:
+            if type(request.holder) is DmaBuffer:
+                (<DmaBuffer>request.holder).release()
+            else:
+                self.dma.release_at(request.holder)
+            request.holder = None
+
+    # -- posting -------------------------------------------------------------------------------------------------------
+
+    cdef int take(self, Request request, bint urgent) except -1:
+        """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
+        request.owner = self
+        if not urgent and (self.queue_head is not None or self.suspended):
+            self.enqueue(request)
+            return 0
+        while request.state == QUEUED and self.ring.first_free != NO_SLOT:
+            self.post_piece(request)
+        if request.state == QUEUED:
+            self.enqueue(request)
+        return 0
+
+    cdef int post_piece(self, Request request) except -1:
+        """Posts the next piece of a request; there is a free slot."""
+        cdef uint16_t index = ring_take_slot(&self.ring, <void *>request)
+        cdef Slot *slot = &self.ring.slots[index]
+        cdef uint64_t blocks = 0
+        cdef size_t nbytes = request.nbytes, list_offset = <size_t>index * self.ring.prp_stride
+        cdef PrpResult result
+        if request.piece_blocks:
+            blocks = min(request.blocks_left, <uint64_t>request.piece_blocks)
+            if request.boundary:
+                blocks = min(blocks, request.boundary - request.lba % request.boundary)
+            nbytes = blocks * request.unit
+            request.sqe.cdw10 = <uint32_t>request.lba
+            request.sqe.cdw11 = <uint32_t>(request.lba >> 32)
+            request.sqe.cdw12 = (request.sqe.cdw12 & 0xFFFF0000) | <uint32_t>(blocks - 1)
+        if nbytes:
+            result = prp_build(
+                self.dma, request.address, nbytes, self.page_size, <uint64_t *>(self.ring.prp_lists + list_offset),
+                self.ring.prp_lists_iova + list_offset, self.ring.prp_stride // 8,
+                &request.sqe.prp1, &request.sqe.prp2)
+            if result != PRP_OK:
+                ring_free_slot(&self.ring, index)
+                return self._cannot_describe(request, result)
+        request.sqe.cid = slot.cid
+        slot.opcode = request.opcode
+        ring_post(&self.ring, &request.sqe)
+        Py_INCREF(request)
+        request.in_flight += 1
+        if not request.has_cid:
+            request.has_cid = True
+            request.first_cid = slot.cid
+        if request.blocks_left > blocks:
+            request.blocks_left -= blocks
+            request.lba += blocks
+            request.address += nbytes
+        else:
+            self.post_no_more(request)
+        return 0
+
+    cdef void post_no_more(self, Request request) noexcept:
+        request.blocks_left = 0
+        request.state = IN_FLIGHT
+
+    def _cannot_describe(self, Request request, int result):
+        # Checked at the call; this is memory that was unmapped while the command waited for a slot.
+        if request.verdict == BY_STATUS:
+            request.verdict = BY_ERROR
+            request.error = UsageError(f"buf {_NO_PRP[result]}")
+        self.post_no_more(request)
+        if request.in_flight == 0:
+            self.finish_by_host(request)
+        return 0
+
+    cdef int feed(self) except -1:
+        """Posts what waits, while there are slots."""
+        cdef Request request
+        while self.queue_head is not None and self.ring.first_free != NO_SLOT and not self.suspended:
+            request = self.queue_head
+            self.post_piece(request)
+            if request.state != QUEUED:
+                self.unqueue(request)
+        return 0
+
+    cdef void enqueue(self, Request request) noexcept:
+        if self.queue_head is None:
+            self.queue_head = request
+        else:
+            self.queue_tail.next = request
+        self.queue_tail = request
+
+    cdef void unqueue(self, Request request) noexcept:
+        cdef Request before = None, at = self.queue_head
+        while at is not None and at is not request:
+            before, at = at, at.next
+        if at is None:
+            return
+        if before is None:
+            self.queue_head = at.next
+        else:
+            before.next = at.next
+        if self.queue_tail is at:
+            self.queue_tail = before
+        at.next = None
+
+    cdef int ring_doorbells(self) except -1:
+        """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
+        cdef bint rung
+        if self.muted:
+            return 0
+        rung = ring_doorbell(&self.ring)
+        if rung:
+            self.doorbells += 1
+            if self.ring.sq_doorbell == NULL:
+                self.function.write32(self.sq_doorbell_offset, self.ring.sq_tail)
+        if ring_cq_doorbell(&self.ring):
+            rung = True
+            if self.ring.cq_doorbell == NULL:
+                self.function.write32(self.cq_doorbell_offset, self.ring.cq_head)
+        if rung and self.function.sleeping != NULL:
+            aio_barrier_full()
+            if self.function.sleeping[0]:
+                self.function.kick()
+        return 0
+
+    # -- reaping -------------------------------------------------------------------------------------------------------
+
+    cdef int reap(self, uint32_t limit) except -1:
+        """Takes up to `limit` completions off the ring; how many."""
+        cdef Cqe cqe
+        cdef uint16_t index = 0
+        cdef ReapResult result
+        cdef uint32_t count = 0
+        if self.broken or self.ring.cq == NULL:
+            return 0
+        while count < limit:
+            result = ring_reap(&self.ring, &cqe, &index)
+            if result == REAP_NONE:
+                break
+            if result != REAP_COMMAND:
+                self._foreign(result, cqe.sqid, cqe.cid, cqe.sqhd)
+                break
+            count += 1
+            self.piece_done(<Request>self.ring.slots[index].owner, index, &cqe)
+        if count:
+            self.completions += count
+            self.feed()
+        return count
+
+    cdef int piece_done(self, Request request, uint16_t index, const Cqe *cqe) except -1:
+        cdef Completion cpl
+        cdef uint16_t status = cqe.status >> 1
+        ring_free_slot(&self.ring, index)
+        Py_DECREF(request)
+        request.in_flight -= 1
+        if request.cpl is None or (status != 0 and request.cpl.raw_status == 0):
+            cpl = Completion.__new__(Completion)
+            cpl.dw0 = cqe.dw0
+            cpl.dw1 = cqe.dw1
+            cpl.sqhd = cqe.sqhd
+            cpl.sqid = cqe.sqid
+            cpl.cid = cqe.cid
+            cpl.raw_status = status
+            request.cpl = cpl
+        if request.state == QUEUED and (status != 0 or request.verdict != BY_STATUS):
+            # The first error ends a split transfer: its other pieces are not posted.
+            self.unqueue(request)
+            self.post_no_more(request)
+        if request.in_flight == 0 and request.state == IN_FLIGHT:
+            self.finish(request)
+        return 0
+
+    cdef int finish(self, Request request) except -1:
+        """The device has let go of all of it."""
+        if request.stage and self.unattended:
+            self.unattended -= 1
+        request.end()
+        if request.has_waiters():
+            request.in_backlog = True
+            if self.ended_head is None:
+                self.ended_head = request
+            else:
+                self.ended_tail.next = request
+            self.ended_tail = request
+        return 0
+
+    cdef int finish_by_host(self, Request request) except -1:
+        """Ends a request that has no completion from the device, with a status that says so."""
+        cdef Completion cpl
+        if request.cpl is None:
+            cpl = Completion.__new__(Completion)
+            cpl.sqid = self.ring.qid
+            cpl.cid = request.first_cid
+            cpl.raw_status = HOST_ABORTED
+            request.cpl = cpl
+        self.finish(request)
+        return self.on_ended()
+
+    def _foreign(self, int reason, sqid, cid, sqhd):
+        """A completion that cannot be ours: it is counted and reported, and the queue pair is at its end."""
+        self.foreign += 1
+        self.broken = self.suspended = True
+        self.on_broken(
+            f"{self.describe()} got a completion for {_FOREIGN.get(reason, 'an impossible queue head')} "
+            f"(sqid {sqid}, cid {cid:#06x}, sqhd {sqhd})")
+
+    cdef int on_ended(self) except -1:
+        return 0
+
+    cdef int on_broken(self, str text) except -1:
+        return 0
+
+    # -- all of them ---------------------------------------------------------------------------------------------------
+
+    cdef bint idle(self) noexcept:
+        return self.ring.outstanding == 0 and self.queue_head is None and self.ended_head is None
+
+    cdef list owners(self):
+        """Every request that is not ended, once, in no order but the queued ones last."""
+        cdef uint32_t index
+        cdef Request request = self.queue_head
+        cdef dict found = {}
+        for index in range(self.ring.depth):
+            if self.ring.slots[index].owner != NULL:
+                found[<Request>self.ring.slots[index].owner] = None
+        while request is not None:
+            found[request] = None
+            request = request.next
+        return list(found)
+
+    cdef int drop_pieces(self, Request request) except -1:
+        cdef uint32_t index
+        for index in range(self.ring.depth):
+            if self.ring.slots[index].owner == <void *>request:
+                ring_free_slot(&self.ring, <uint16_t>index)
+                request.in_flight -= 1
+                Py_DECREF(request)
+        return 0
+
+    def end_outstanding(self, error, queued):
+        """Ends every command that the device had, with `error` where it has no other verdict.
+
+        To be called only when the device can no longer write the host's memory (RDY=0 seen, or DMA cut off).
+
+        Args:
+            error: The exception; each request gets one of its own, made by its class and arguments.
+            queued: Whether commands that were never posted end too.
+        """
+        cdef Request request
+        for request in self.owners():
+            if request.state == QUEUED:
+                if not queued and not request.has_cid:
+                    continue
+                self.unqueue(request)
+            self.post_no_more(request)
+            self.drop_pieces(request)
+            if request.verdict == BY_STATUS:
+                request.verdict = BY_ERROR
+                request.error = type(error)(*error.args)
+            self.finish_by_host(request)
+
+    def reset_rings(self):
+        """Back to empty rings, of which the controller may be told then. Nothing may be outstanding."""
+        if self.ring.outstanding:
+            raise RuntimeError(f"{self!r} has {self.ring.outstanding} commands outstanding")
+        ring_reset(&self.ring)
+        self.muted = False
+
+    def give_back(self):
+        """Gives the rings' memory back. Nothing is outstanding, and the device knows no such queue."""
+        self.suspended = self.muted = True
+        if self.memory is not None and not self.ring.outstanding and self.ring.sq != NULL:
+            self.memory.release()
+            self.memory.close()
+            self.ring.sq = self.ring.cq = NULL
+            self.ring.sq_doorbell = self.ring.cq_doorbell = NULL
