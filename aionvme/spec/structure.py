@@ -1,0 +1,297 @@
+"""Structures in memory, declared once as a table: field, offset, kind.
+
+    class LbaFormat(Structure, size=4):
+        ms: int = u16(0, "Metadata size in bytes")
+        lbads: int = u8(2, "LBA data size, as a power of two")
+
+From the table come an immutable class with typed attributes that default to zero, `decode`, `encode`, `SIZE`,
+`ROWS` and `to_dict`. All integers are little-endian (NVMe Base 2.0, 1.8). A duplicate name, an overlap, or a row that
+leaves the structure fails at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, dataclass_transform
+
+import attrs
+
+from aionvme.spec.bits import Bits, TableMeta
+from aionvme.spec.errors import DecodeError
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Row:
+    """One row of a table.
+
+    Attributes:
+        name: Of the field.
+        offset, size: In bytes.
+        doc: What the field is.
+        bits: The table of its bits, where it has one.
+        default: The value of a field of zeros.
+        unpack, pack: Between the field's bytes and its value.
+        convert: Brings a value given to the constructor into the form that `unpack` gives; None if there is one form.
+        plain: Brings the value into a form that JSON knows.
+    """
+
+    __slots__ = ("bits", "convert", "default", "doc", "name", "offset", "pack", "plain", "size", "unpack")
+
+    def __init__(
+        self,
+        offset: int,
+        size: int,
+        doc: str,
+        *,
+        default: Any,
+        unpack: Callable[[bytes], Any],
+        pack: Callable[[Any], bytes],
+        convert: Callable[[Any], Any] | None = None,
+        plain: Callable[[Any], Any] | None = None,
+        bits: type[Bits] | None = None,
+    ) -> None:
+        self.name = ""
+        self.offset = offset
+        self.size = size
+        self.doc = doc
+        self.default = default
+        self.unpack = unpack
+        self.pack = pack
+        self.convert = convert
+        self.plain = plain
+        self.bits = bits
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind the field."""
+        return self.offset + self.size
+
+
+# -- kinds of row. Each is typed Any: to a type checker it is the field's default value. -----------------------------
+
+
+def _from_little(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")
+
+
+def uint(offset: int, size: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
+    """An unsigned integer of `size` bytes."""
+    if bits is not None and bits.WIDTH != size * 8:
+        raise TypeError(f"{bits.__name__} has {bits.WIDTH} bits and its field {size} bytes")
+
+    def pack(value: int) -> bytes:
+        return int(value).to_bytes(size, "little")
+
+    return Row(offset, size, doc, default=0, unpack=_from_little, pack=pack, bits=bits)
+
+
+def u8(offset: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
+    """One byte."""
+    return uint(offset, 1, doc, bits=bits)
+
+
+def u16(offset: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
+    """Two bytes."""
+    return uint(offset, 2, doc, bits=bits)
+
+
+def u32(offset: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
+    """Four bytes."""
+    return uint(offset, 4, doc, bits=bits)
+
+
+def u64(offset: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
+    """Eight bytes."""
+    return uint(offset, 8, doc, bits=bits)
+
+
+def u128(offset: int, doc: str = "") -> Any:
+    """Sixteen bytes as one integer."""
+    return uint(offset, 16, doc)
+
+
+def uints(offset: int, size: int, count: int, doc: str = "") -> Any:
+    """`count` unsigned integers of `size` bytes each, as a tuple. A shorter tuple is filled with zeros."""
+
+    def unpack(raw: bytes) -> tuple[int, ...]:
+        return tuple(_from_little(raw[at : at + size]) for at in range(0, len(raw), size))
+
+    def pack(values: tuple[int, ...]) -> bytes:
+        return b"".join(value.to_bytes(size, "little") for value in values)
+
+    fill = _filler(count, 0)
+    return Row(
+        offset, size * count, doc, default=(0,) * count, unpack=unpack, pack=pack, convert=fill, plain=list
+    )
+
+
+def ascii_text(offset: int, size: int, doc: str = "") -> Any:
+    """ASCII padded with spaces (Base 2.0, 1.8): a str without the padding. Bytes beyond ASCII stay one character each."""
+
+    def unpack(raw: bytes) -> str:
+        return raw.decode("latin-1").rstrip("\0 ")
+
+    def pack(text: str) -> bytes:
+        return _fit(text.encode("latin-1"), size).ljust(size, b" ")
+
+    return Row(offset, size, doc, default="", unpack=unpack, pack=pack)
+
+
+def utf8_text(offset: int, size: int, doc: str = "") -> Any:
+    """UTF-8 ended by a null, as NQNs are (Base 2.0, 4.5): a str."""
+
+    def unpack(raw: bytes) -> str:
+        return raw.partition(b"\0")[0].decode("utf-8", "replace")
+
+    def pack(text: str) -> bytes:
+        return _fit(text.encode(), size).ljust(size, b"\0")
+
+    return Row(offset, size, doc, default="", unpack=unpack, pack=pack)
+
+
+def raw_bytes(offset: int, size: int, doc: str = "") -> Any:
+    """Bytes in the order in which they lie. A shorter value is filled with zeros."""
+
+    def pack(value: bytes) -> bytes:
+        return _fit(value, size)
+
+    def convert(value: Buffer) -> bytes:
+        return bytes(value).ljust(size, b"\0")
+
+    return Row(
+        offset, size, doc, default=bytes(size), unpack=bytes, pack=pack, convert=convert, plain=bytes.hex
+    )
+
+
+def nested(offset: int, kind: type[Structure], doc: str = "") -> Any:
+    """Another structure."""
+    return Row(
+        offset, kind.SIZE, doc, default=kind(), unpack=kind.decode, pack=kind.encode, plain=kind.to_dict
+    )
+
+
+def array(offset: int, kind: type[Structure], count: int, doc: str = "") -> Any:
+    """`count` structures one after the other, as a tuple. A shorter tuple is filled with structures of zeros."""
+    size = kind.SIZE
+    empty = kind()
+
+    def unpack(raw: bytes) -> tuple[Structure, ...]:
+        return tuple(kind.decode(raw[at : at + size]) for at in range(0, len(raw), size))
+
+    def pack(values: tuple[Structure, ...]) -> bytes:
+        return b"".join(value.encode() for value in values)
+
+    def plain(values: tuple[Structure, ...]) -> list[dict[str, Any]]:
+        return [value.to_dict() for value in values]
+
+    fill = _filler(count, empty)
+    return Row(
+        offset,
+        size * count,
+        doc,
+        default=(empty,) * count,
+        unpack=unpack,
+        pack=pack,
+        convert=fill,
+        plain=plain,
+    )
+
+
+def _filler(count: int, empty: Any) -> Callable[[Any], tuple[Any, ...]]:
+    def fill(values: Any) -> tuple[Any, ...]:
+        given = tuple(values)
+        return given + (empty,) * (count - len(given))
+
+    return fill
+
+
+def _fit(value: bytes, size: int) -> bytes:
+    if len(value) > size:
+        raise OverflowError(f"{len(value)} bytes")
+    return value
+
+
+# -- the class --------------------------------------------------------------------------------------------------------
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Structure(metaclass=TableMeta):
+    """A structure of the specification. Subclass it with its size in bytes, and rows made by the functions above.
+
+    Attributes:
+        SIZE: Bytes.
+        ROWS: The table, by field name, in the order of the declaration.
+    """
+
+    SIZE: ClassVar[int] = 0
+    ROWS: ClassVar[dict[str, Row]] = {}
+
+    def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
+        """Takes the rows and makes the class immutable, with equality by value and a constructor by keyword."""
+        super().__init_subclass__(**kwargs)
+        cls.SIZE = size
+        cls.ROWS = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
+        _check(cls)
+        fields = {
+            row.name: attrs.field(default=row.default, converter=row.convert) for row in cls.ROWS.values()
+        }
+        attrs.define(cls, these=fields, frozen=True, slots=False, kw_only=True, repr=False)
+
+    @classmethod
+    def decode(cls, data: Buffer) -> Self:
+        """The structure at the start of `data`.
+
+        Raises:
+            DecodeError: `data` is shorter than the structure.
+        """
+        if len(data) < cls.SIZE:
+            raise DecodeError(f"{cls.__name__} has {cls.SIZE} bytes, and here are {len(data)}")
+        whole = bytes(data[: cls.SIZE])
+        return cls(**{row.name: row.unpack(whole[row.offset : row.end]) for row in cls.ROWS.values()})
+
+    def encode(self) -> bytes:
+        """The bytes, with zeros where no row is.
+
+        Raises:
+            ValueError: A value does not fit in its field.
+        """
+        out = bytearray(self.SIZE)
+        for row in self.ROWS.values():
+            value = getattr(self, row.name)
+            try:
+                packed = row.pack(value)
+                if len(packed) > row.size:
+                    raise OverflowError
+            except OverflowError as error:
+                raise ValueError(
+                    f"{type(self).__name__}.{row.name}: {value!r} does not fit in {row.size} bytes"
+                ) from error
+            out[row.offset : row.offset + len(packed)] = packed
+        return bytes(out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, in forms that JSON knows; bytes as hexadecimal digits."""
+        return {
+            row.name: row.plain(getattr(self, row.name)) if row.plain else getattr(self, row.name)
+            for row in self.ROWS.values()
+        }
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={getattr(self, name)!r}"
+            for name, row in self.ROWS.items()
+            if getattr(self, name) != row.default
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _check(cls: type[Structure]) -> None:
+    end, last = 0, "the start"
+    for row in sorted(cls.ROWS.values(), key=lambda row: row.offset):
+        if row.offset < end or row.size < 1 or row.end > cls.SIZE:
+            raise TypeError(f"{cls.__name__}.{row.name} overlaps {last} or leaves the {cls.SIZE} bytes")
+        end, last = row.end, row.name
