@@ -1,1 +1,75 @@
-"""An NVMe driver for asyncio programs, in user space."""
+"""An NVMe driver for asyncio programs, in user space. The public names; no logic."""
+
+from aionvme.admin.commands import FeatureValue
+from aionvme.admin.controller import Controller
+from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.connect import connect, probe, run
+from aionvme.errors import (
+    AddressError,
+    CommandSpecificError,
+    CommandTimeoutError,
+    ControllerFailedError,
+    ControllerLostError,
+    ControllerResetError,
+    DecodeError,
+    GenericStatusError,
+    MediaError,
+    NvmeError,
+    PathError,
+    QueueFullError,
+    StatusError,
+    UsageError,
+    VendorStatusError,
+    WrongLoopError,
+)
+from aionvme.pci.device import PciDevice
+from aionvme.pci.discovery import discover
+from aionvme.pci.dma import DmaBuffer, DmaRegistration
+from aionvme.qpair.io import IoFlags, IoQueuePair
+from aionvme.qpair.namespace import Namespace
+from aionvme.qpair.request import Completion, Request
+from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.status import Status, StatusCode, StatusCodeType
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AddressError",
+    "ArbMechanism",
+    "CommandSpecificError",
+    "CommandTimeoutError",
+    "Completion",
+    "Controller",
+    "ControllerFailedError",
+    "ControllerLostError",
+    "ControllerOptions",
+    "ControllerResetError",
+    "DecodeError",
+    "DmaBuffer",
+    "DmaRegistration",
+    "FeatureValue",
+    "GenericStatusError",
+    "IdentifyController",
+    "IdentifyNamespace",
+    "IoFlags",
+    "IoQueuePair",
+    "MediaError",
+    "Namespace",
+    "NvmeError",
+    "PathError",
+    "PciDevice",
+    "QPrio",
+    "QueueFullError",
+    "Request",
+    "Status",
+    "StatusCode",
+    "StatusCodeType",
+    "StatusError",
+    "UsageError",
+    "VendorStatusError",
+    "WrongLoopError",
+    "connect",
+    "discover",
+    "probe",
+    "run",
+]

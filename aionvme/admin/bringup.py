@@ -7,6 +7,7 @@ import time
 
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
 from aionvme.pci.function import Function
+from aionvme.spec.identify import IdentifyController
 from aionvme.spec.registers import Cap, Cc, Csts, Reg
 
 ALL_ONES = 0xFFFFFFFF
@@ -31,8 +32,11 @@ class Registers:
 
     @property
     def timeout(self) -> float:
-        """CAP.TO in seconds: the longest that RDY may take to follow EN."""
-        return max(self.cap.to, 1) * 0.5
+        """The longest that RDY may take to follow EN, in seconds: CAP.TO, or CRTO.CRWMT where that is more (3.1.3.18)."""
+        units = max(self.cap.to, 1)
+        if self.cap.crwms:
+            units = max(units, self.function.read32(Reg.CRTO) & 0xFFFF)
+        return units * 0.5
 
     def version(self) -> tuple[int, int, int]:
         """Major, minor and tertiary version of the specification that the controller follows."""
@@ -53,6 +57,12 @@ class Registers:
     def write_cc(self, cc: Cc) -> None:
         """Writes the controller configuration as one store."""
         self.function.write32(Reg.CC, cc.to_int())
+
+    def clear_enable(self) -> None:
+        """CC.EN=0, without waiting for RDY=0: for a controller that is cut off from memory next."""
+        cc = self.cc()
+        cc.en = cc.shn = 0
+        self.write_cc(cc)
 
     async def wait_ready(self, ready: bool) -> None:
         """Waits for CSTS.RDY to follow CC.EN, for CAP.TO at most."""
@@ -138,3 +148,8 @@ async def shutdown(registers: Registers, timeout: float) -> None:
                 f"{registers.function.pci_dev}: shutdown was not complete within {timeout:g} s"
             )
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def shutdown_timeout(data: IdentifyController | None) -> float:
+    """How long a shutdown may take: RTD3E, in microseconds (Base 2.0, 5.17.2.1); at least ten seconds."""
+    return max(10.0, data.rtd3e / 1e6 if data is not None else 0.0)

@@ -63,6 +63,7 @@ class AdminCommands:
 
     _admin: AdminQueuePair
     _dma: DmaSpace
+    _urgent = False
 
     def _send(
         self,
@@ -95,6 +96,7 @@ class AdminCommands:
             cb_fn=cb_fn,
             cb_arg=cb_arg,
             timeout=timeout,
+            urgent=self._urgent,
         )
 
     # -- identify ------------------------------------------------------------------------------------------------------

@@ -82,6 +82,11 @@ cdef class Function:
         self.bar_size = 0
 
     @property
+    def bar_bytes(self):
+        """Bytes of BAR 0; a subclass that reaches registers by message says how many there are."""
+        return self.bar_size
+
+    @property
     def closed(self):
         """Whether `close` was called."""
         return bool(self._closed)

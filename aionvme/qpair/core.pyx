@@ -420,6 +420,14 @@ cdef class QueuePair(Engine):
 
     # -- for the controller --------------------------------------------------------------------------------------------
 
+    def set_host(self, host):
+        """Who aborts a command and resets the controller, where that is made after the queue pair."""
+        self.host = host
+
+    def check_open(self):
+        """Raises what a command would raise: closed, lost, failed, or another loop."""
+        self.check_usable()
+
     def suspend(self):
         """Posts nothing more until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
         self.suspended = self.muted = True
@@ -431,6 +439,11 @@ cdef class QueuePair(Engine):
         self.suspended = self.muted = False
         self.feed()
         self.schedule()
+
+    def limit_transfer(self, size_t nbytes):
+        """No command transfers more than `nbytes` from now on; 0 for no further limit."""
+        if nbytes and nbytes < self.max_transfer:
+            self.max_transfer = nbytes
 
     def refuse(self, exception):
         """Takes no more commands: a call raises this exception."""

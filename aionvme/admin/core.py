@@ -1,0 +1,134 @@
+"""Owns what the parts of the controller share: its function, memory, queues and state. No behaviour but the last resort."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+
+from aionvme.admin.commands import AdminCommands
+from aionvme.errors import NvmeError
+from aionvme.spec.registers import Reg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aionvme.admin.bringup import Registers
+    from aionvme.admin.options import ControllerOptions
+    from aionvme.pci.dma import DmaSpace
+    from aionvme.pci.function import Function
+    from aionvme.qpair.core import QueuePair
+    from aionvme.qpair.io import AdminQueuePair, IoQueuePair
+    from aionvme.qpair.namespace import Namespace
+    from aionvme.spec.identify import IdentifyController
+
+logger = logging.getLogger("aionvme")
+
+
+class State(enum.Enum):
+    """Where a controller is in its life."""
+
+    STARTING = "starting"
+    LIVE = "live"
+    RESETTING = "being reset"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    ENDED = "ended"
+    """Lost or failed: `Core.error` says which. The device reaches no memory any more."""
+
+
+class Commands(AdminCommands):
+    """Admin commands of the controller's own. Urgent ones are posted while the user's wait for the end of a reset."""
+
+    def __init__(self, admin: AdminQueuePair, dma: DmaSpace, urgent: bool) -> None:
+        self._admin = admin
+        self._dma = dma
+        self._urgent = urgent
+
+
+@attrs.define(eq=False)
+class Core:
+    """What the parts of one controller share.
+
+    Attributes:
+        queues: I/O queue pairs that the controller has been told of.
+        epoch: Counts resets: what the controller was told before, it does not know any more.
+        undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
+        num_io_queues: How many the controller granted.
+        irq_fds: An eventfd for each interrupt vector in use.
+        error: Why it ended.
+    """
+
+    function: Function
+    registers: Registers
+    dma: DmaSpace
+    opts: ControllerOptions
+    loop: asyncio.AbstractEventLoop
+    admin: AdminQueuePair
+    page_size: int
+    max_transfer: int = 0
+    epoch: int = 0
+    state: State = State.STARTING
+    error: NvmeError | None = None
+    data: IdentifyController | None = None
+    namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
+    undeleted: list[IoQueuePair] = attrs.field(factory=list)
+    num_io_queues: int = 0
+    irq_fds: list[int] = attrs.field(factory=list)
+
+    @property
+    def doorbell_pairs(self) -> int:
+        """How many queue pairs BAR 0 has doorbells for, the admin queue pair's included."""
+        return (self.function.bar_bytes - Reg.DOORBELLS) // (8 << self.registers.cap.dstrd)
+
+    @property
+    def commands(self) -> Commands:
+        """Admin commands that wait for the end of a reset, as the user's do."""
+        return Commands(self.admin, self.dma, False)
+
+    @property
+    def urgent(self) -> Commands:
+        """Admin commands of bring-up and recovery."""
+        return Commands(self.admin, self.dma, True)
+
+    def all_queues(self) -> Iterator[QueuePair]:
+        """The admin queue pair, and every I/O queue pair whose memory the device may reach."""
+        yield self.admin
+        yield from list(self.queues.values())
+        yield from list(self.undeleted)
+
+    def loop_is_ending(self) -> bool:
+        """Whether the loop is being torn down: its tasks, the pollers among them, were cancelled."""
+        return any(qp.finishing_for_loop for qp in self.all_queues())
+
+    def cut_off(self) -> None:
+        """The device reaches no memory any more: bus mastering off, and every I/O address unmapped."""
+        with contextlib.suppress(OSError, NvmeError):
+            # A function that is gone cannot be told, and need not be.
+            self.function.set_bus_master(False)
+        try:
+            self.dma.close()
+        except OSError as error:
+            self.dma.quarantine()
+            logger.error("%s: DMA memory could not be unmapped and is never used again: %s", self, error)
+
+    def end(self, error: NvmeError) -> None:
+        """Lost or failed: cuts the device off, then ends every command with `error`, which later calls raise too."""
+        if self.state in (State.ENDED, State.CLOSED):
+            return
+        self.state = State.ENDED
+        self.error = error
+        logger.error("%s: %s", self, error)
+        self.cut_off()
+        for qp in self.all_queues():
+            qp.refuse(error)
+            qp.suspend()
+            qp.end_outstanding(error, True)
+
+    def __str__(self) -> str:
+        return str(self.function.pci_dev)

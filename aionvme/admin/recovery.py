@@ -1,0 +1,168 @@
+"""Owns what is done when a command does not end: Abort, then a controller reset, then the end of the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aionvme.admin import bringup, startup
+from aionvme.admin.core import State, logger
+from aionvme.errors import ControllerFailedError, ControllerLostError, ControllerResetError, NvmeError
+from aionvme.qpair.poller import start_to_end, wait_to_end
+from aionvme.spec.opcodes import AdminOpcode
+
+if TYPE_CHECKING:
+    from aionvme.admin.core import Core
+    from aionvme.admin.queues import IoQueues
+    from aionvme.qpair.request import Completion
+
+
+class Recovery:
+    """Aborts commands, resets the controller, gives it up: each bounded in time, each logged."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._queues: IoQueues | None = None
+        self._aborts: deque[tuple[int, int]] = deque()
+        self._aborting = 0
+        self._reset: asyncio.Future[None] | None = None
+
+    def attach(self, queues: IoQueues) -> None:
+        """What is to be re-created after a reset."""
+        self._queues = queues
+
+    # -- Abort ---------------------------------------------------------------------------------------------------------
+
+    def abort(self, qid: int, cid: int, opcode: int) -> None:
+        """Has the controller abort a command, by and by: it takes only so many Aborts at once (ACL)."""
+        if qid == 0 and opcode == AdminOpcode.ABORT:
+            return  # Its own time limit leads to the reset.
+        self._aborts.append((qid, cid))
+        self._send_aborts()
+
+    def _send_aborts(self) -> None:
+        core = self._core
+        limit = core.data.acl + 1 if core.data is not None else 1
+        while self._aborts and self._aborting < limit and core.state in (State.LIVE, State.CLOSING, State.STARTING):
+            qid, cid = self._aborts.popleft()
+            self._aborting += 1
+            try:
+                core.urgent.submit_abort(qid, cid, self._aborted, timeout=core.opts.abort_timeout)
+            except NvmeError as error:
+                # The command's own time limit goes on, and leads to the reset.
+                self._aborting -= 1
+                logger.warning("%s: Abort could not be sent: %s", core, error)
+
+    def _aborted(self, _cb_arg: object, cpl: Completion) -> None:
+        self._aborting -= 1
+        if cpl.status:
+            logger.info("%s: Abort ended with %s", self._core, cpl.status)
+        self._send_aborts()
+
+    # -- escalation ----------------------------------------------------------------------------------------------------
+
+    def escalate(self, why: str) -> None:
+        """A reset, if the controller was in use; if it was being brought up or down, its end."""
+        core = self._core
+        if core.state is State.LIVE:
+            logger.warning("%s: is reset: %s", core, why)
+            self._start_reset()
+        elif core.state is not State.ENDED and core.state is not State.CLOSED:
+            core.end(ControllerFailedError(f"{core}: {why}, while it was {core.state.value}"))
+
+    def check(self) -> None:
+        """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""
+        core = self._core
+        if core.state is not State.LIVE:
+            return
+        try:
+            csts = core.registers.csts()
+        except ControllerLostError as error:
+            core.end(error)
+            return
+        if csts.cfs:
+            self.escalate("it reported a fatal status (CSTS.CFS)")
+
+    # -- reset ---------------------------------------------------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """Waits for the end of a reset that is under way, however it ends."""
+        while self._reset is not None:
+            with contextlib.suppress(NvmeError):
+                await wait_to_end(self._reset)
+
+    async def reset(self) -> None:
+        """Resets the controller, or joins a reset that is under way."""
+        self._core.admin.check_open()
+        await wait_to_end(self._start_reset())
+
+    def _start_reset(self) -> asyncio.Future[None]:
+        if self._reset is None:
+            self._core.state = State.RESETTING
+            self._reset = start_to_end(self._run_reset(), self._core.loop)
+            self._reset.add_done_callback(self._reset_ended)
+        return self._reset
+
+    def _reset_ended(self, future: asyncio.Future[None]) -> None:
+        self._reset = None
+        # Whoever asked for it is told; a reset that nobody asked for has been logged.
+        future.exception()
+
+    async def _run_reset(self) -> None:
+        core = self._core
+        core.epoch += 1
+        queues = list(core.all_queues())
+        for qp in queues:
+            qp.hold_poller()
+        try:
+            await self._stop_device()
+            await self._restart()
+        except ControllerLostError as error:
+            core.end(error)
+            raise
+        except Exception as error:
+            core.end(ControllerFailedError(f"{core}: could not be reset: {error}"))
+            raise ControllerFailedError(*core.error.args if core.error else ()) from error
+        finally:
+            for qp in queues:
+                qp.release_poller()
+
+    async def _stop_device(self) -> None:
+        """RDY=0 seen: the device has let go of every command and buffer, which then go back to their owners."""
+        core = self._core
+        for qp in core.all_queues():
+            qp.suspend()
+        try:
+            await bringup.disable(core.registers)
+        except ControllerFailedError as failure:
+            logger.warning("%s; resets the function", failure)
+            await core.loop.run_in_executor(None, core.function.reset)
+            await bringup.disable(core.registers)
+        self._aborts.clear()
+        error = ControllerResetError(
+            f"{core} was reset while it had this command; whether it was executed is not known"
+        )
+        core.admin.end_outstanding(error, True)
+        for qp in core.all_queues():
+            qp.end_outstanding(error, False)
+            qp.reset_rings()
+        assert self._queues is not None
+        self._queues.dispose_undeleted()
+
+    async def _restart(self) -> None:
+        core = self._core
+        if core.loop_is_ending():
+            # Nobody is there to use it, and what hung once could hang again.
+            raise ControllerFailedError("the loop is ending")
+        await startup.start(core)
+        assert self._queues is not None
+        await self._queues.recreate()
+        if core.state is State.ENDED:
+            assert core.error is not None
+            raise core.error
+        core.state = State.LIVE
+        for qp in core.all_queues():
+            qp.resume()
+        logger.warning("%s: was reset, and is in use again", core)

@@ -1,0 +1,177 @@
+"""Owns what is asked and set between reset and readiness (NVMe Base 2.0, 3.5.1): again after every reset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aionvme.admin import bringup
+from aionvme.admin.core import logger
+from aionvme.admin.options import ArbMechanism, process_host_id
+from aionvme.errors import ControllerFailedError, StatusError
+from aionvme.qpair.namespace import Namespace
+from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.opcodes import Cns, FeatureId
+
+if TYPE_CHECKING:
+    from aionvme.admin.core import Core
+
+# Most entries of an active namespace list (Base 2.0, 5.17.2.2).
+_LIST_ENTRIES = 1024
+_EXHID = 1
+
+
+async def start(core: Core) -> None:
+    """From a disabled controller to one that takes I/O queues. Its admin rings are empty.
+
+    Raises:
+        ControllerFailedError: It does not become ready, or says what cannot be.
+        ControllerLostError: It is gone.
+        StatusError: It refused a command that every controller must take.
+    """
+    core.function.set_bus_master(True)
+    await bringup.enable(
+        core.registers,
+        asq=core.admin.sq_iova,
+        acq=core.admin.cq_iova,
+        entries=core.admin.entries,
+        page_size=core.page_size,
+        css=_command_set(core),
+        ams=_arbitration(core),
+    )
+    core.data = await core.urgent.identify(Cns.CONTROLLER)
+    _limit_transfers(core, core.data)
+    await _set_host_id(core, core.data)
+    await _set_arbitration(core)
+    await _set_number_of_queues(core)
+    await _read_namespaces(core, core.data)
+
+
+def _command_set(core: Core) -> int:
+    core.opts.command_set = bringup.choose_command_set(core.registers.cap, core.opts.command_set)
+    return core.opts.command_set
+
+
+def _arbitration(core: Core) -> int:
+    # CAP.AMS: bit 0 weighted round robin with urgent priority class, bit 1 vendor specific.
+    has = core.registers.cap.ams
+    wanted = core.opts.arb_mechanism
+    if (wanted is ArbMechanism.WEIGHTED_ROUND_ROBIN and not has & 1) or (
+        wanted is ArbMechanism.VENDOR and not has & 2
+    ):
+        logger.info("%s: has no arbitration mechanism %s; uses round robin", core, wanted.name)
+        core.opts.arb_mechanism = ArbMechanism.ROUND_ROBIN
+    return int(core.opts.arb_mechanism)
+
+
+def _limit_transfers(core: Core, data: IdentifyController) -> None:
+    # MDTS counts in units of the smallest memory page that the controller has (Base 2.0, 5.17.2.1); 0 is no limit.
+    unit = 1 << (12 + core.registers.cap.mpsmin)
+    core.max_transfer = unit << data.mdts if data.mdts else 0
+    core.admin.limit_transfer(core.max_transfer)
+
+
+async def _set_host_id(core: Core, data: IdentifyController) -> None:
+    """The host identifier, in the longest form that the controller has (Base 2.0, 5.27.1.25).
+
+    It is optional, so that a refusal counts only where the user chose one.
+    """
+    chosen = core.opts.host_id is not None
+    host_id = core.opts.host_id or process_host_id()
+    extended = data.ctratt & 1
+    value = host_id if extended else host_id[:8]
+    try:
+        await core.urgent.set_feature(
+            FeatureId.HOST_IDENTIFIER, cdw11=_EXHID if extended else 0, data=value
+        )
+    except StatusError as error:
+        if chosen:
+            raise
+        logger.info("%s: takes no host identifier: %s", core, error)
+    else:
+        core.opts.host_id = host_id
+
+
+async def _set_arbitration(core: Core) -> None:
+    """Arbitration (Base 2.0, 5.27.1.1); weights are 0's based, and mean nothing under round robin."""
+    opts = core.opts
+    weighted = opts.arb_mechanism is ArbMechanism.WEIGHTED_ROUND_ROBIN
+    if not weighted and not opts.arbitration_burst:
+        return
+    value = opts.arbitration_burst
+    if weighted:
+        value |= (opts.low_priority_weight - 1) << 8
+        value |= (opts.medium_priority_weight - 1) << 16
+        value |= (opts.high_priority_weight - 1) << 24
+    await core.urgent.set_feature(FeatureId.ARBITRATION, cdw11=value)
+
+
+async def _set_number_of_queues(core: Core) -> None:
+    """Number of queues (Base 2.0, 5.27.1.5): the controller may grant fewer, or more, of either kind."""
+    asked = min(core.opts.num_io_queues, _queues_in_bar(core))
+    dw0 = await core.urgent.set_feature(
+        FeatureId.NUMBER_OF_QUEUES, cdw11=(asked - 1) << 16 | (asked - 1)
+    )
+    granted = min((dw0 & 0xFFFF) + 1, (dw0 >> 16) + 1)
+    core.num_io_queues = min(asked, granted)
+    core.opts.num_io_queues = core.num_io_queues
+
+
+def _queues_in_bar(core: Core) -> int:
+    pairs = core.doorbell_pairs
+    if pairs < 2:
+        raise ControllerFailedError(f"{core}: its BAR 0 has no room for the doorbells of an I/O queue")
+    return pairs - 1
+
+
+async def _read_namespaces(core: Core, data: IdentifyController) -> None:
+    """The active namespaces. One that did not change stays the same object."""
+    if core.opts.command_set == bringup.CSS_ADMIN_ONLY:
+        core.namespaces.clear()
+        return
+    nsids = await _active_nsids(core, data)
+    found: dict[int, Namespace] = {}
+    for nsid in nsids:
+        identified = await core.urgent.identify(Cns.NAMESPACE, nsid=nsid)
+        namespace = _namespace(core, nsid, identified)
+        if namespace is not None:
+            found[nsid] = namespace
+    core.namespaces.clear()
+    core.namespaces.update(found)
+
+
+async def _active_nsids(core: Core, data: IdentifyController) -> list[int]:
+    if core.registers.version() < (1, 1, 0):
+        # The list came with 1.1; before, every identifier up to NN was a namespace.
+        return list(range(1, data.nn + 1))
+    nsids: list[int] = []
+    while True:
+        part = await core.urgent.identify(Cns.ACTIVE_NAMESPACES, nsid=nsids[-1] if nsids else 0)
+        if part and nsids and part[0] <= nsids[-1]:
+            raise ControllerFailedError(f"{core}: its list of active namespaces is not in order")
+        nsids += part
+        if len(part) < _LIST_ENTRIES:
+            return nsids
+
+
+def _namespace(core: Core, nsid: int, data: IdentifyNamespace) -> Namespace | None:
+    if data.nsze == 0 or data.block_size < 512:
+        # Inactive, or of a command set that has no such blocks.
+        return None
+    before = core.namespaces.get(nsid)
+    if before is not None and _shape(before.data) == _shape(data):
+        return before
+    return Namespace(
+        nsid=nsid,
+        block_size=data.block_size,
+        nblocks=data.nsze,
+        metadata_size=data.metadata_size,
+        extended=data.extended,
+        boundary=data.noiob,
+        data=data,
+        controller=core.dma,
+    )
+
+
+def _shape(data: IdentifyNamespace) -> tuple[object, ...]:
+    """What makes a namespace another one to its users. How much of it is in use (NUSE) does not."""
+    return (data.nsze, data.flbas, data.lba_format, data.dps, data.noiob, data.nguid, data.eui64)
