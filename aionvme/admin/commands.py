@@ -304,5 +304,12 @@ class AdminCommands:
     ) -> Request:
         """`admin_raw` with a callback."""
         return self._admin.submit_admin(
-            sqe, data=data, write=write, value_wanted=False, cb_fn=cb_fn, cb_arg=cb_arg, timeout=timeout
+            sqe,
+            data=data,
+            write=write,
+            value_wanted=False,
+            cb_fn=cb_fn,
+            cb_arg=cb_arg,
+            timeout=timeout,
+            urgent=self._urgent,
         )

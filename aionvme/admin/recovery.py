@@ -165,4 +165,4 @@ class Recovery:
         core.state = State.LIVE
         for qp in core.all_queues():
             qp.resume()
-        logger.warning("%s: was reset, and is in use again", core)
+        logger.info("%s: was reset, and is in use again", core)
