@@ -21,9 +21,9 @@ class StatusCodeType(IntEnum):
 class StatusCode(IntEnum):
     """Every status code, as sct << 8 | sc, with its text. This is the table: name = sct, sc, text.
 
-    NVMe Base 2.0, 3.3.3.2.1, with the codes of the NVM, Zoned Namespace (1.1) and Key Value command sets. One of a
-    later revision is marked with it. What the command specific codes 80h to BFh mean to Fabrics is left out: its
-    commands do not exist on PCIe.
+    NVMe Base 2.0, 3.3.3.2.1, with the codes of the NVM, Zoned Namespace (1.1) and Key Value command sets. One
+    of a later revision is marked with it. What the command specific codes 80h to BFh mean to Fabrics is left
+    out: its commands do not exist on PCIe.
     """
 
     text: str

@@ -218,8 +218,21 @@ def _fit(value: bytes, size: int) -> bytes:
 # -- the class -----------------------------------------------------------------------------------------------
 
 
+class StructureMeta(TableMeta):
+    """Lets `attrs.fields`, `attrs.evolve` and `attrs.asdict` take a structure.
+
+    The tables are many and long. Had attrs made their classes, it would write and compile a constructor of up to a
+    hundred arguments for each, and that would be most of the time that an import takes.
+    """
+
+    @property
+    def __attrs_attrs__(cls: type[Structure]) -> tuple[attrs.Attribute[Any], ...]:  # type: ignore[misc]
+        fields = {row.name: attrs.field(default=row.default) for row in cls.ROWS.values()}
+        return attrs.fields(attrs.make_class(cls.__name__, fields))
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Structure(metaclass=TableMeta):
+class Structure(metaclass=StructureMeta):
     """A structure of the specification. Subclass it with its size in bytes, and rows made as above.
 
     Attributes:
@@ -233,15 +246,28 @@ class Structure(metaclass=TableMeta):
     _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
-        """Takes the rows, checks them, and makes the class immutable."""
+        """Takes the rows and checks them."""
         super().__init_subclass__(**kwargs)
         cls.SIZE = size
         cls.ROWS = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
         _check(cls)
-        fields = {
-            row.name: attrs.field(default=row.default, converter=row.convert) for row in cls.ROWS.values()
-        }
-        attrs.define(cls, these=fields, frozen=True, slots=False, kw_only=True, repr=False, eq=False)
+        cls._DEFAULTS = {row.name: row.default for row in cls.ROWS.values()}
+        cls._CONVERT = {row.name: row.convert for row in cls.ROWS.values() if row.convert}
+
+    def __init__(self, **fields: Any) -> None:
+        values = self._DEFAULTS | fields
+        if len(values) != len(self._DEFAULTS):
+            unknown = ", ".join(name for name in fields if name not in self._DEFAULTS)
+            raise TypeError(f"{type(self).__name__} has no field {unknown}")
+        for name, convert in self._CONVERT.items():
+            values[name] = convert(values[name])
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise attrs.exceptions.FrozenInstanceError
+
+    def __delattr__(self, name: str) -> None:
+        raise attrs.exceptions.FrozenInstanceError
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
