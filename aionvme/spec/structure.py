@@ -221,14 +221,15 @@ def _fit(value: bytes, size: int) -> bytes:
 class StructureMeta(TableMeta):
     """Lets `attrs.fields`, `attrs.evolve` and `attrs.asdict` take a structure.
 
-    The tables are many and long. Had attrs made their classes, it would write and compile a constructor of up to a
-    hundred arguments for each, and that would be most of the time that an import takes.
+    The tables are many and long. Had attrs made their classes, it would write and compile a constructor of up to
+    a hundred arguments for each, and that would be most of the time that an import takes.
     """
 
     @property
     def __attrs_attrs__(cls: type[Structure]) -> tuple[attrs.Attribute[Any], ...]:  # type: ignore[misc]
         fields = {row.name: attrs.field(default=row.default) for row in cls.ROWS.values()}
-        return attrs.fields(attrs.make_class(cls.__name__, fields))
+        made: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.make_class(cls.__name__, fields))
+        return made
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
