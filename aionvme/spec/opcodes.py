@@ -45,7 +45,7 @@ class AdminOpcode(IntEnum):
 class NvmOpcode(IntEnum):
     """I/O commands (NVMe Base 2.0, 7, Figure 390; NVM Command Set 1.0, 3, Figure 13; Zoned Namespace 1.1, 3).
 
-    I/O Management came after Base 2.0 (TP4146).
+    Cancel and I/O Management came after Base 2.0.
     """
 
     FLUSH = 0x00

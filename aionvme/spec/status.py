@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, unique
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 
 @unique
@@ -72,8 +73,14 @@ class StatusCode(IntEnum):
     TRANSIENT_TRANSPORT_ERROR = 0, 0x22, "Transient transport error"
     PROHIBITED_BY_LOCKDOWN = 0, 0x23, "Command prohibited by command and feature lockdown"
     ADMIN_MEDIA_NOT_READY = 0, 0x24, "Admin command media not ready"
-    FDP_DISABLED = 0, 0x29, "Flexible data placement disabled"  # TP4146
-    INVALID_PLACEMENT_HANDLE_LIST = 0, 0x2A, "Invalid placement handle list"  # TP4146
+    INVALID_KEY_TAG = 0, 0x25, "Invalid key tag"  # 2.1
+    HOST_DISPERSED_NOT_ENABLED = 0, 0x26, "Host dispersed namespace support not enabled"  # 2.1
+    HOST_ID_NOT_INITIALIZED = 0, 0x27, "Host identifier not initialized"  # 2.1
+    INCORRECT_KEY = 0, 0x28, "Incorrect key"  # 2.1
+    FDP_DISABLED = 0, 0x29, "Flexible data placement disabled"  # 2.1
+    INVALID_PLACEMENT_HANDLE_LIST = 0, 0x2A, "Invalid placement handle list"  # 2.1
+    SANITIZE_NAMESPACE_FAILED = 0, 0x2B, "Sanitize namespace failed"  # 2.3
+    SANITIZE_NAMESPACE_IN_PROGRESS = 0, 0x2C, "Sanitize namespace in progress"  # 2.3
     LBA_OUT_OF_RANGE = 0, 0x80, "LBA out of range"
     CAPACITY_EXCEEDED = 0, 0x81, "Capacity exceeded"
     NAMESPACE_NOT_READY = 0, 0x82, "Namespace not ready"
@@ -135,6 +142,10 @@ class StatusCode(IntEnum):
     INVALID_PROTECTION_INFORMATION = 1, 0x81, "Invalid protection information"
     WRITE_TO_READ_ONLY_RANGE = 1, 0x82, "Attempted write to read only range"
     COMMAND_SIZE_LIMIT_EXCEEDED = 1, 0x83, "Command size limit exceeded"
+    INCOMPATIBLE_NAMESPACE_OR_FORMAT = 1, 0x85, "Incompatible namespace or format"  # NVM command set 1.1
+    FAST_COPY_NOT_POSSIBLE = 1, 0x86, "Fast copy not possible"  # NVM command set 1.1
+    OVERLAPPING_IO_RANGE = 1, 0x87, "Overlapping I/O range"  # NVM command set 1.1
+    INSUFFICIENT_RESOURCES = 1, 0x89, "Insufficient resources"  # NVM command set 1.1
     INVALID_ZONE_OPERATION = 1, 0xB6, "Invalid zone operation request"
     ZRWA_RESOURCES_UNAVAILABLE = 1, 0xB7, "Zone random write area resources unavailable"
     ZONE_BOUNDARY_ERROR = 1, 0xB8, "Zone boundary error"
@@ -190,8 +201,10 @@ class Status:
 
     _field: int
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Status does not change: {name}")
+    if not TYPE_CHECKING:  # A type checker would take this as leave to set anything.
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"a Status does not change: {name}")
 
     @staticmethod
     @lru_cache(maxsize=1024)

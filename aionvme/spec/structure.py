@@ -12,9 +12,7 @@ row that leaves the structure fails at import.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, dataclass_transform
-
-import attrs
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from aionvme.spec.bits import Bits, TableMeta
 from aionvme.spec.errors import DecodeError
@@ -218,22 +216,8 @@ def _fit(value: bytes, size: int) -> bytes:
 # -- the class -----------------------------------------------------------------------------------------------
 
 
-class StructureMeta(TableMeta):
-    """Lets `attrs.fields`, `attrs.evolve` and `attrs.asdict` take a structure.
-
-    The tables are many and long. Had attrs made their classes, it would write and compile a constructor of up to
-    a hundred arguments for each, and that would be most of the time that an import takes.
-    """
-
-    @property
-    def __attrs_attrs__(cls: type[Structure]) -> tuple[attrs.Attribute[Any], ...]:  # type: ignore[misc]
-        fields = {row.name: attrs.field(default=row.default) for row in cls.ROWS.values()}
-        made: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.make_class(cls.__name__, fields))
-        return made
-
-
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Structure(metaclass=StructureMeta):
+class Structure(metaclass=TableMeta):
     """A structure of the specification. Subclass it with its size in bytes, and rows made as above.
 
     Attributes:
@@ -255,6 +239,8 @@ class Structure(metaclass=StructureMeta):
         cls._DEFAULTS = {row.name: row.default for row in cls.ROWS.values()}
         cls._CONVERT = {row.name: row.convert for row in cls.ROWS.values() if row.convert}
 
+    # One constructor for all classes: one of a hundred arguments, generated and compiled for each, would be most
+    # of the time that an import takes.
     def __init__(self, **fields: Any) -> None:
         values = self._DEFAULTS | fields
         if len(values) != len(self._DEFAULTS):
@@ -264,11 +250,19 @@ class Structure(metaclass=StructureMeta):
             values[name] = convert(values[name])
         vars(self).update(values)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise attrs.exceptions.FrozenInstanceError
+    if not TYPE_CHECKING:  # A type checker would take these as leave to set and delete anything.
 
-    def __delattr__(self, name: str) -> None:
-        raise attrs.exceptions.FrozenInstanceError
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"a {type(self).__name__} does not change: {name}")
+
+        def __delattr__(self, name: str) -> None:
+            raise AttributeError(f"a {type(self).__name__} does not change: {name}")
+
+    def replace(self, **changes: Any) -> Self:
+        """A structure with other values in the named fields."""
+        return type(self)(**vars(self) | changes)
+
+    __replace__ = replace
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
