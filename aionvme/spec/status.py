@@ -1,9 +1,10 @@
-"""Status of a completed command: the table of codes, and the 15 bits of a completion queue entry that hold one."""
+"""Status of a completed command: the table of codes, and the 15 bits of a completion that hold one."""
 
 from __future__ import annotations
 
 from enum import IntEnum, unique
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 
 @unique
@@ -21,9 +22,9 @@ class StatusCodeType(IntEnum):
 class StatusCode(IntEnum):
     """Every status code, as sct << 8 | sc, with its text. This is the table: name = sct, sc, text.
 
-    NVMe Base 2.0, 3.3.3.2.1, Figures 97 to 101, with the codes of the NVM Command Set 1.0 (2.3), of Zoned Namespaces
-    1.1 (2.3) and of Key Value 1.0. Codes of later revisions are marked with theirs. Where a code of the command specific
-    type means another thing to a Fabrics command (80h to BFh), it is left out: those commands do not exist on PCIe.
+    NVMe Base 2.0, 3.3.3.2.1, with the codes of the NVM, Zoned Namespace (1.1) and Key Value command sets. One
+    of a later revision is marked with it. What the command specific codes 80h to BFh mean to Fabrics is left
+    out: its commands do not exist on PCIe.
     """
 
     text: str
@@ -72,8 +73,14 @@ class StatusCode(IntEnum):
     TRANSIENT_TRANSPORT_ERROR = 0, 0x22, "Transient transport error"
     PROHIBITED_BY_LOCKDOWN = 0, 0x23, "Command prohibited by command and feature lockdown"
     ADMIN_MEDIA_NOT_READY = 0, 0x24, "Admin command media not ready"
-    FDP_DISABLED = 0, 0x29, "Flexible data placement disabled"  # TP4146
-    INVALID_PLACEMENT_HANDLE_LIST = 0, 0x2A, "Invalid placement handle list"  # TP4146
+    INVALID_KEY_TAG = 0, 0x25, "Invalid key tag"  # 2.1
+    HOST_DISPERSED_NOT_ENABLED = 0, 0x26, "Host dispersed namespace support not enabled"  # 2.1
+    HOST_ID_NOT_INITIALIZED = 0, 0x27, "Host identifier not initialized"  # 2.1
+    INCORRECT_KEY = 0, 0x28, "Incorrect key"  # 2.1
+    FDP_DISABLED = 0, 0x29, "Flexible data placement disabled"  # 2.1
+    INVALID_PLACEMENT_HANDLE_LIST = 0, 0x2A, "Invalid placement handle list"  # 2.1
+    SANITIZE_NAMESPACE_FAILED = 0, 0x2B, "Sanitize namespace failed"  # 2.3
+    SANITIZE_NAMESPACE_IN_PROGRESS = 0, 0x2C, "Sanitize namespace in progress"  # 2.3
     LBA_OUT_OF_RANGE = 0, 0x80, "LBA out of range"
     CAPACITY_EXCEEDED = 0, 0x81, "Capacity exceeded"
     NAMESPACE_NOT_READY = 0, 0x82, "Namespace not ready"
@@ -135,6 +142,10 @@ class StatusCode(IntEnum):
     INVALID_PROTECTION_INFORMATION = 1, 0x81, "Invalid protection information"
     WRITE_TO_READ_ONLY_RANGE = 1, 0x82, "Attempted write to read only range"
     COMMAND_SIZE_LIMIT_EXCEEDED = 1, 0x83, "Command size limit exceeded"
+    INCOMPATIBLE_NAMESPACE_OR_FORMAT = 1, 0x85, "Incompatible namespace or format"  # NVM command set 1.1
+    FAST_COPY_NOT_POSSIBLE = 1, 0x86, "Fast copy not possible"  # NVM command set 1.1
+    OVERLAPPING_IO_RANGE = 1, 0x87, "Overlapping I/O range"  # NVM command set 1.1
+    INSUFFICIENT_RESOURCES = 1, 0x89, "Insufficient resources"  # NVM command set 1.1
     INVALID_ZONE_OPERATION = 1, 0xB6, "Invalid zone operation request"
     ZRWA_RESOURCES_UNAVAILABLE = 1, 0xB7, "Zone random write area resources unavailable"
     ZONE_BOUNDARY_ERROR = 1, 0xB8, "Zone boundary error"
@@ -174,8 +185,8 @@ _FIRST_VENDOR_SC = 0xC0
 class Status:
     """The status field of a completion queue entry (NVMe Base 2.0, 3.3.3.2.1, Figure 94), immutable.
 
-    False on success. Equal to a `StatusCode` that it carries, whatever its other bits; equal to another `Status` in all
-    bits.
+    False on success. Equal to the `StatusCode` that it carries, whatever its other bits; equal to another
+    `Status` in all bits.
 
     Args:
         field: The 15 bits without the phase tag: SC 7:0, SCT 10:8, CRD 12:11, M 13, DNR 14.
@@ -190,8 +201,10 @@ class Status:
 
     _field: int
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Status does not change: {name}")
+    if not TYPE_CHECKING:  # A type checker would take this as leave to set anything.
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"a Status does not change: {name}")
 
     @staticmethod
     @lru_cache(maxsize=1024)
