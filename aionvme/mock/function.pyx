@@ -181,7 +181,7 @@ cdef class MockFunction(Function):
         Function.close(self)
         if self._mock is not None:
             mock, self._mock = self._mock, None
-            mock._function_closed(self, self._owned)
+            mock._function_closed(bool(self._owned))
 
     def _check_open(self):
         if self._closed:

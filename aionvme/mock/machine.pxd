@@ -33,13 +33,17 @@ cdef class Machine:
     cdef readonly object thread
     cdef object pid
     cdef uint64_t spin_ns
+    cdef uint32_t bad_told        # doorbells that were wrong, as the handler was last told
+    cdef uint32_t bad_values_told
     cdef readonly uint64_t parked # how often its thread went to sleep
 
+    cdef bint _make_mutex(self) noexcept
     cdef void wake(self) noexcept nogil
     cdef void lock(self) noexcept
     cdef void unlock(self) noexcept
     cdef int check_namespace(self, uint32_t nsid, uint64_t offset, uint64_t nbytes) except -1
     cdef void _loop(self) noexcept nogil
     cdef void _idle(self, uint64_t since) noexcept nogil
+    cdef uint32_t _bad_doorbells(self) noexcept nogil
     cdef void _free_storage(self) noexcept
     cdef int _serve(self) except -1

@@ -26,9 +26,9 @@ from aionvme.mock.iommu cimport iova_add, iova_clear, iova_remove, iova_switch
 from aionvme.mock.nvm cimport copy_from_segments, copy_to_segments, map_prps, read_storage, write_storage
 from aionvme.mock.plane cimport begin, look_at_stray_doorbells, signal_interrupts, turn
 from aionvme.mock.rings cimport (
-    ABORT_REQUESTED, ABORTED_SQ_DELETION, Cqe, Kept, Namespace, Rule, RuleKind, Sq, Sqe,
+    ABORT_REQUESTED, ABORTED_SQ_DELETION, ERRORS_KEPT, Cqe, ErrorNote, Kept, Namespace, Rule, RuleKind, Sq, Sqe,
     arbiter_rebuild, core_free, core_init, cq_create, cq_delete, cq_post, is_busy, mock_add, mock_exchange, mock_load,
-    mock_nanoseconds, mock_sleep, mock_store, mock_wake, post_status, sq_clear_busy, sq_create, sq_delete,
+    mock_nanoseconds, mock_sleep, mock_store, mock_wake, note_error, post_status, sq_clear_busy, sq_create, sq_delete,
     sq_set_busy,
 )
 from aionvme.pci.mmio cimport (
@@ -66,16 +66,11 @@ cdef class Machine:
 
     def __cinit__(self, uint32_t nqueues, uint32_t nn, size_t max_transfer, size_t doorbell_stride, uint32_t nirqs,
                   size_t bar_size):
-        cdef pthread_mutexattr_t attr
         cdef void *bar
         self.wake_fd = -1
         self.spin_ns = SPIN_LEAST
         core_init(&self.core, nqueues, nn, max_transfer)
-        pthread_mutexattr_init(&attr)
-        # A finalizer that the collector runs inside may come back to this mock.
-        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE)
-        self.mutex_made = pthread_mutex_init(&self.mutex, &attr) == 0
-        pthread_mutexattr_destroy(&attr)
+        self.mutex_made = self._make_mutex()
         bar = mmap(NULL, bar_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if bar == MAP_FAILED or not self.mutex_made:
             raise MemoryError("no memory for the registers of a mock controller")
@@ -139,6 +134,22 @@ cdef class Machine:
         if thread is not threading.current_thread():
             thread.join()
 
+    def after_fork(self):
+        """In a child process: its thread is not there, and the lock may be held by nobody."""
+        self.thread = None
+        self._make_mutex()
+        self.core.want = 0
+        self.core.running = False
+
+    cdef bint _make_mutex(self) noexcept:
+        cdef pthread_mutexattr_t attr
+        pthread_mutexattr_init(&attr)
+        # A finalizer that the collector runs inside may come back to this mock.
+        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE)
+        made = pthread_mutex_init(&self.mutex, &attr) == 0
+        pthread_mutexattr_destroy(&attr)
+        return made
+
     def _main(self):
         with nogil:
             self._loop()
@@ -150,7 +161,7 @@ cdef class Machine:
         pthread_mutex_lock(&self.mutex)
         while not mock_load(&self.stopping):
             done = turn(&self.core, TURN)
-            if self.core.admin_waiting:
+            if self.core.admin_waiting or self._bad_doorbells() != self.bad_told:
                 pthread_mutex_unlock(&self.mutex)
                 with gil:
                     self._serve()
@@ -184,7 +195,8 @@ cdef class Machine:
         # Pairs with the barrier between a driver's doorbell and its look at `sleeping`: either it sees the flag, or
         # the turn below sees its doorbell.
         aio_barrier_full()
-        if turn(&self.core, TURN) or self.core.admin_waiting or mock_load(&self.stopping):
+        if (turn(&self.core, TURN) or self.core.admin_waiting or mock_load(&self.stopping)
+                or self._bad_doorbells() != self.bad_told):
             mock_store(&self.sleeping, 0)
             return
         self.parked += 1
@@ -203,20 +215,29 @@ cdef class Machine:
     cdef int _serve(self) except -1:
         """Executes the admin command that waits; the interpreter's lock is held, the machine's is not."""
         cdef Sqe sqe
+        cdef uint32_t bad
         self.lock()
         try:
+            bad = self._bad_doorbells()
+            if bad != self.bad_told:
+                self.bad_told = bad
+                self._tell(self.handler.bad_doorbell, self.core.bad_values != self.bad_values_told)
+                self.bad_values_told = self.core.bad_values
             if not self.core.admin_waiting:
                 return 0
             sqe = self.core.admin
             self.core.admin_waiting = False
-            self._execute_admin(PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
+            self._tell(self.handler.execute, PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
         finally:
             self.unlock()
         return 0
 
-    def _execute_admin(self, bytes sqe):
+    cdef uint32_t _bad_doorbells(self) noexcept nogil:
+        return self.core.bad_values + self.core.bad_registers
+
+    def _tell(self, hear, what):
         try:
-            self.handler.execute(sqe)
+            hear(what)
         except BaseException as error:
             sys.unraisablehook(_Unraisable(error, self.handler))
             self.core.fatal = True
@@ -238,6 +259,8 @@ cdef class Machine:
                     break
             if self.core.running:
                 look_at_stray_doorbells(&self.core)
+            if self._bad_doorbells() != self.bad_told:
+                self._serve()
             # An admin command was executed after the last turn.
             turn(&self.core, 0)
         finally:
@@ -416,9 +439,27 @@ cdef class Machine:
             "reads": self.core.reads, "writes": self.core.writes, "bytes_read": self.core.bytes_read,
             "bytes_written": self.core.bytes_written, "bad_doorbell_registers": self.core.bad_registers,
             "bad_doorbell_values": self.core.bad_values, "parked": self.parked,
+            "errors": self.core.nerrors,
         }
 
     # -- commands ----------------------------------------------------------------------------------------------------
+
+    def note_error(self, uint32_t cid, uint32_t nsid, uint32_t status):
+        """An admin command failed: for the error information log."""
+        cdef Sqe sqe
+        sqe.cid, sqe.nsid = <uint16_t>cid, nsid
+        note_error(&self.core, 0, &sqe, <uint16_t>status, 0)
+
+    def errors(self):
+        """What failed, the last first: (count, sqid, cid, status, lba, nsid)."""
+        cdef int i
+        cdef ErrorNote *note
+        notes = []
+        for i in range(ERRORS_KEPT):
+            note = &self.core.errors[i]
+            if note.count:
+                notes.append((note.count, note.sqid, note.cid, note.status, note.lba, note.nsid))
+        return sorted(notes, reverse=True)
 
     def complete(self, uint32_t qid, uint32_t cid, uint32_t status, uint32_t dw0, uint32_t dw1):
         """Completes a command of a queue that exists."""
@@ -500,6 +541,14 @@ cdef class Machine:
         turn(&self.core, 0)
         return done
 
+    def count_kept(self, uint32_t qid, uint32_t opcode):
+        """How many commands of this kind are kept, by whatever rule."""
+        cdef size_t i, count = 0
+        for i in range(self.core.nkept):
+            if self.core.kept[i].qid == qid and self.core.kept[i].sqe.opcode == opcode:
+                count += 1
+        return count
+
     def abort_kept(self, uint32_t qid, uint32_t cid):
         """Aborts a command that is kept; False when there is none."""
         cdef Kept kept
@@ -511,7 +560,8 @@ cdef class Machine:
 
     # -- storage -----------------------------------------------------------------------------------------------------
 
-    def add_namespace(self, uint32_t nsid, uint32_t shift, uint64_t nblocks, int fd, uint64_t offset):
+    def add_namespace(self, uint32_t nsid, uint32_t shift, uint64_t nblocks, int fd, uint64_t offset,
+                      bint active):
         """Gives a namespace storage: memory that is touched when it is used, or a part of a file (`fd` not negative)."""
         cdef Namespace *ns = &self.core.namespaces[nsid - 1]
         cdef void *memory
@@ -521,7 +571,7 @@ cdef class Machine:
             if memory == MAP_FAILED:
                 raise MemoryError(f"no address space for a namespace of {nblocks << shift} bytes")
             ns.memory = <uint8_t *>memory
-        ns.active = True
+        ns.active = active
 
     def free_storage(self):
         """Gives the memory of the namespaces back."""
@@ -532,7 +582,7 @@ cdef class Machine:
         cdef Namespace *ns
         for i in range(self.core.nn if self.core.namespaces != NULL else 0):
             ns = &self.core.namespaces[i]
-            if ns.active and ns.memory != NULL:
+            if ns.memory != NULL:
                 munmap(ns.memory, ns.nblocks << ns.shift)
             ns.active = False
             ns.memory = NULL

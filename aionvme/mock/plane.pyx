@@ -9,7 +9,7 @@ from aionvme.mock.faults cimport intercept
 from aionvme.mock.nvm cimport execute_nvm
 from aionvme.mock.rings cimport (
     CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, SQE_BYTES,
-    Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy, mock_load, post_status, sq_entry, sq_look,
+    Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy, mock_load, note_error, post_status, sq_entry, sq_look,
 )
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
@@ -93,11 +93,15 @@ cdef inline bint _fetch(Core *core, Sq *sq, Sqe *sqe) noexcept nogil:
 
 cdef void begin(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
     """Executes a command, or hands it to Python when it is an admin command."""
+    cdef uint16_t status
     if sq.qid == 0:
         core.admin = sqe[0]
         core.admin_waiting = True
         return
-    post_status(core, sq, sqe.cid, execute_nvm(core, sqe), 0, 0)
+    status = execute_nvm(core, sqe)
+    if status:
+        note_error(core, sq.qid, sqe, status, sqe.cdw10 | <uint64_t>sqe.cdw11 << 32)
+    post_status(core, sq, sqe.cid, status, 0, 0)
 
 
 cdef inline void _take(Core *core, Sq *sq) noexcept nogil:

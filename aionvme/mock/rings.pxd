@@ -152,6 +152,19 @@ cdef struct Kept:           # a command that was fetched and waits for a word
     Sqe sqe
 
 
+cdef enum:
+    ERRORS_KEPT = 64
+
+
+cdef struct ErrorNote:      # of the error information log (Base 2.0, 5.16.1.2)
+    uint64_t count
+    uint16_t sqid
+    uint16_t cid
+    uint16_t status
+    uint32_t nsid
+    uint64_t lba
+
+
 # Arbitration (Base 2.0, 3.4.4). Classes of weighted round robin; plain round robin has all queues in the first.
 cdef enum:
     CLASS_ADMIN = 0
@@ -210,6 +223,8 @@ cdef struct Core:
     uint32_t bad_values     # stores of values that cannot be
     uint32_t nblocked       # completion queues with a backlog
     size_t doorbell_stride
+    ErrorNote[64] errors    # the last ERRORS_KEPT
+    uint64_t nerrors        # ever
     uint64_t reads
     uint64_t writes
     uint64_t bytes_read
@@ -322,6 +337,13 @@ cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, 
     cqe.sqhd, cqe.sqid = <uint16_t>sq.head, sq.qid
     cqe.cid_status = cid | <uint32_t>status << 17
     cq_post(core, core.cqs[sq.cqid], &cqe)
+
+
+cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t status, uint64_t lba) noexcept nogil:
+    cdef ErrorNote *note = &core.errors[core.nerrors % ERRORS_KEPT]
+    core.nerrors += 1
+    note.count, note.sqid, note.cid, note.status = core.nerrors, sqid, sqe.cid, status
+    note.nsid, note.lba = sqe.nsid, lba
 
 
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil
