@@ -1,6 +1,6 @@
 """Owns the list of extension modules: one for each .pyx under aionvme/, found and not written down.
 
-Everything else is in pyproject.toml. The modules could be listed there as well (`tool.setuptools.ext-modules`), but
+Everything else is in pyproject.toml. The modules could be listed there (`tool.setuptools.ext-modules`), but
 that table is marked experimental, wants each module twice, translates them one after another, and leaves no
 place for the sanitizers.
 
@@ -31,7 +31,7 @@ class BuildExtensions(build_ext):
     """Translates all modules at once, on every core, and builds anew what was built with other flags."""
 
     def finalize_options(self) -> None:
-        """Let an editable install, which builds in a temporary folder, share the folders of `build_ext --inplace`."""
+        """Let an editable install, which has temporary folders, share those of `build_ext --inplace`."""
         super().finalize_options()
         if self.editable_mode:
             build = f"{self.plat_name}-{sys.implementation.cache_tag}"

@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
     if not _is_of_this_version(python):
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
     _pip(python, PIP)
-    # Without build isolation, so that later builds in place use the same Cython and find everything up to date.
+    # Without build isolation, so that later builds in place use the same Cython and find all up to date.
     _pip(python, *_build_requirements())
     groups = [word for group in GROUPS for word in ("--group", group)]
     _pip(python, "--no-build-isolation", "--editable", ".[test]", *groups)

@@ -73,4 +73,6 @@ def _shortcoming(path: Path, version: str) -> str:
     if found.stdout.strip() != version:
         return f"it is not {version}"
     lines = checked.stderr.strip().splitlines()
-    return "" if checked.returncode == 0 else lines[-1].removeprefix(f"{path}: ") if lines else "it does not run"
+    return (
+        "" if checked.returncode == 0 else lines[-1].removeprefix(f"{path}: ") if lines else "it does not run"
+    )

@@ -1,7 +1,7 @@
 """Owns what all tiers share: the loops a test runs on, the look for leaks, and the rule against skips.
 
-A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop; it needs no other mark. One marked `asyncio`
-runs on asyncio's own loop.
+A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop; it needs no other mark. One marked
+`asyncio` runs on asyncio's own loop.
 
 With AIONVME_NO_SKIPS set, a run in which a test was skipped has failed: CI has all that the tests need.
 """
