@@ -1,10 +1,14 @@
-"""Owns finding the Pythons of this machine: each version that aionvme supports, or why there is none."""
+"""Owns finding the Pythons of this machine: each version that aionvme supports, or why there is none.
+
+python -m tools.interpreters   # lists them
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +80,14 @@ def _shortcoming(path: Path, version: str) -> str:
     return (
         "" if checked.returncode == 0 else lines[-1].removeprefix(f"{path}: ") if lines else "it does not run"
     )
+
+
+def main() -> int:
+    """List what there is."""
+    for found in find_all():
+        print(f"Python {found.version}: {found.path or f'none ({found.reason})'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path("aionvme")
+# What is at run time and in no stub, or the reverse, and is right so.
+EXCEPTIONS = r"""
+# Cython's own.
+.*\.__(reduce|setstate)_cython__
+.*\.__test__
+# Type checkers know the buffer protocol by this method; before 3.12 it has no name at run time.
+.*\.__buffer__
+"""
 
 
 def without_stub(package: Path) -> list[Path]:
@@ -25,7 +34,12 @@ def main() -> int:
     missing = without_stub(PACKAGE)
     for path in missing:
         print(f"stubs: {path} has no .pyi")
-    done = subprocess.run([sys.executable, "-m", "mypy.stubtest", *modules(PACKAGE)], check=False)
+    with tempfile.NamedTemporaryFile("w", suffix=".allow") as exceptions:
+        exceptions.write(EXCEPTIONS)
+        exceptions.flush()
+        options = [f"--allowlist={exceptions.name}", "--ignore-unused-allowlist"]
+        command = [sys.executable, "-m", "mypy.stubtest", *options, *modules(PACKAGE)]
+        done = subprocess.run(command, check=False)
     return 1 if missing or done.returncode else 0
 
 
