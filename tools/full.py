@@ -1,10 +1,10 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
-    python -m tools.full        # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests
-    python -m tools.full --ci   # the newest other Python; the compiled core's unit tests under sanitizers
+    python -m tools.full       # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests
+    python -m tools.full --ci  # the newest other Python; the compiled core's unit tests under sanitizers
 
-Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does not
-have is named in the table, and is no failure.
+Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
+not have is named in the table, and is no failure.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     table = Table()
     if options.ci:
+        table.left_out(f"Python {THIS}", "`make test` runs it")
         other_pythons(table, newest_only=True)
         under_sanitizers(table, COMPILED)
     else:

@@ -1,6 +1,6 @@
 """Owns finding the Pythons of this machine: each version that aionvme supports, or why there is none.
 
-python -m tools.interpreters   # lists them
+`python -m tools.interpreters` lists them.
 """
 
 from __future__ import annotations
