@@ -13,6 +13,9 @@ EXCEPTIONS = r"""
 # Cython's own.
 .*\.__(reduce|setstate)_cython__
 .*\.__test__
+.*\.__pyx_capi__
+# A compiled __init__ is called with *args and **kwargs.
+.*\.__init__
 # Type checkers know the buffer protocol by this method; before 3.12 it has no name at run time.
 .*\.__buffer__
 """
