@@ -3,10 +3,7 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import disjoint_base
 
-from aionvme.pci.dma import DmaSpace
-from aionvme.pci.function import Function
 from aionvme.qpair.engine import Engine
-from aionvme.qpair.request import Request
 
 _CompletionMode = Literal["poll", "interrupt", "adaptive", "manual"]
 

@@ -8,8 +8,8 @@ from typing_extensions import TypeVar, disjoint_base
 
 from aionvme.spec.status import Status
 
-_T = TypeVar("T", default=Any)
-_V = TypeVar("V", default=Any)
+_T = TypeVar("_T", default=Any)
+_V = TypeVar("_V", default=Any)
 
 @final
 class Completion(Generic[_V]):
