@@ -1,7 +1,7 @@
 """The callback style, as in SPDK's hello_world and perf: `python callbacks.py [ADDRESS]`, by default "mock:".
 
-A "manual" queue pair has no poller: it is polled by whoever calls `process_completions`. Connecting and closing are
-awaited; nothing in between is.
+A "manual" queue pair has no poller: it is polled by whoever calls `process_completions`. Connecting and closing
+are awaited; nothing in between is.
 """
 
 import sys
@@ -16,7 +16,7 @@ READS = 20_000
 
 
 class Perf:
-    """Keeps `DEPTH` reads under way: each completion starts the next read with the buffer that it set free."""
+    """Keeps `DEPTH` reads under way: each that ends starts the next one, with the buffer that it set free."""
 
     def __init__(self, ns: Any, qp: Any) -> None:
         self.ns = ns
@@ -32,7 +32,7 @@ class Perf:
         self.qp.submit_read(self.ns, buf, lba, 1, self.read_done, buf)
 
     def read_done(self, buf: Any, cpl: Any) -> None:
-        """Is called by `process_completions`. A callback must look at the status: nothing is raised for it."""
+        """Called by `process_completions`. A callback has to look at the status: nothing is raised for it."""
         self.completed += 1
         if cpl.status:
             self.failed += 1

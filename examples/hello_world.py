@@ -1,4 +1,4 @@
-"""Reads a block, after writing it where that harms nobody: `python hello_world.py [ADDRESS]`, by default "mock:"."""
+"""Writes a block (of a mock only) and reads it: `python hello_world.py [ADDRESS]`, by default "mock:"."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Many reads at once, in three ways: `python concurrent.py [ADDRESS]`, by default "mock:". It only reads."""
+"""Many reads at once, in three ways: `python many_reads.py [ADDRESS]`, by default "mock:". It only reads."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ async def main(address: str) -> None:
         async with ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
 
             async def gathered() -> None:
-                # A command is posted when it is called, so no tasks are needed: gather takes the commands themselves.
+                # A command is posted when it is called: gather takes the commands themselves, without tasks.
                 for start in range(0, READS, DEPTH):
                     some = lbas[start : start + DEPTH]
                     await asyncio.gather(
@@ -29,7 +29,7 @@ async def main(address: str) -> None:
                     )
 
             async def workers() -> None:
-                # Each worker has a buffer, and starts the next read when its last has ended: the depth is kept up.
+                # Each worker has a buffer, and reads on as soon as its last read has ended: the depth is kept.
                 todo = iter(lbas)
 
                 async def work(buf: object) -> None:
@@ -49,7 +49,8 @@ async def main(address: str) -> None:
                 await way()
                 took = time.perf_counter() - begun
                 print(
-                    f"{way.__name__:10} {READS} reads of {ns.block_size} bytes, {took / READS * 1e6:7.2f} µs each"
+                    f"{way.__name__:10} {READS} reads of {ns.block_size} bytes, "
+                    f"{took / READS * 1e6:.2f} µs each"
                 )
 
 
