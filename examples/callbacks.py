@@ -1,7 +1,7 @@
 """The callback style, as in SPDK's hello_world and perf: `python callbacks.py [ADDRESS]`, by default "mock:".
 
-A "manual" queue pair has no poller: it is polled by whoever calls `process_completions`. Connecting and closing
-are awaited; nothing in between is.
+A "manual" queue pair has no poller: it is polled by whoever calls `process_completions`. Connecting and
+closing are awaited; nothing in between is.
 """
 
 import sys

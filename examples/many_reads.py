@@ -29,7 +29,7 @@ async def main(address: str) -> None:
                     )
 
             async def workers() -> None:
-                # Each worker has a buffer, and reads on as soon as its last read has ended: the depth is kept.
+                # Each worker has a buffer, and reads on once its last read has ended: the depth is kept.
                 todo = iter(lbas)
 
                 async def work(buf: object) -> None:
