@@ -1,4 +1,4 @@
-"""Owns what tests of the command are given: a way to run it, a machine, a controller, a terminal to type on."""
+"""Owns what tests of the command are given: a way to run it, a machine, a controller, a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A controller as the command sees one: the public names, over a bytearray, with faults that a test asks for."""
+"""A controller as the command sees one: the public names, over a bytearray, with a test's faults."""
 
 from __future__ import annotations
 

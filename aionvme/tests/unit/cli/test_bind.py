@@ -71,12 +71,12 @@ def test_unbind_gives_it_back(run: Run, machine: FakeMachine) -> None:
 
 def test_unbind_without_a_driver(run: Run, machine: FakeMachine) -> None:
     """Where the kernel's driver is not loaded it says how to load it."""
-    path = machine.function()
+    folder = machine.function()
     # A kernel without the module: nobody takes what is offered.
     attach = machine._attach
-    machine._attach = lambda where, driver: None if driver == "nvme" else attach(where, driver)  # type: ignore[method-assign]
+    machine._attach = lambda path, driver: None if driver == "nvme" else attach(path, driver)  # type: ignore[method-assign]
     ended = run("unbind", BDF)
-    assert (ended.status, (path / "driver").exists()) == (0, False)
+    assert (ended.status, (folder / "driver").exists()) == (0, False)
     assert "is with no driver now" in ended.out
     assert "sudo modprobe nvme" in ended.err
 

@@ -91,7 +91,7 @@ def test_yes_writes_and_says_what(run: Run, ctrlr: FakeController) -> None:
 def test_the_serial_number_or_the_address_confirms(
     run: Run, ctrlr: FakeController, terminal: Type, answer: str
 ) -> None:
-    """Whoever types the serial number, or the address in full or as it was given, is sure of what is lost."""
+    """Whoever types the serial number, or the address in full or as given, is sure of what is lost."""
     terminal(f"{answer}\n")
     ended = run("hello", "01:00.0", "--write")
     assert (ended.status, "Verified" in ended.out) == (0, True)
@@ -100,7 +100,7 @@ def test_the_serial_number_or_the_address_confirms(
 
 @pytest.mark.parametrize("answer", ["\n", "y\n", "yes\n", "S12\n", "s124\n", "\x04"])
 def test_anything_else_does_not_confirm(run: Run, ctrlr: FakeController, terminal: Type, answer: str) -> None:
-    """An empty line, a yes, another number or the end of input write nothing, and the controller is closed."""
+    """An empty line, a yes, another number, the end of input: nothing is written, and it is closed."""
     terminal(answer)
     with no_change(ctrlr):
         ended = run("hello", DEVICE, "--write")

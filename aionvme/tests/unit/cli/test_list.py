@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def test_no_function(run: Run) -> None:
 
 
 def test_a_mounted_one(run: Run, machine: FakeMachine) -> None:
-    """A function whose namespace is mounted is shown with its model and who holds it, and as not to be had."""
+    """A function whose namespace is mounted is shown with its model, who holds it, and as not to be had."""
     _mounted(machine)
     ended = run("list")
     for text in (
@@ -49,7 +50,7 @@ def test_a_mounted_one(run: Run, machine: FakeMachine) -> None:
 
 
 def test_what_each_takes(run: Run, machine: FakeMachine) -> None:
-    """Bound: hello. With the kernel: bind. No IOMMU, no rights: said. Other classes of device are not shown."""
+    """Bound: hello. With the kernel: bind. No IOMMU, no rights: said. No device but NVMe is shown."""
     machine.function("0000:01:00.0", group=1)
     machine.function("0000:02:00.0", driver="nvme", group=2)
     machine.function("0000:03:00.0", driver="nvme", group=None)
@@ -94,9 +95,9 @@ def test_a_terminal_that_is_too_narrow(
     _mounted(machine)
     machine.function("0000:02:00.0", driver="nvme")
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    out = run("list").out
+    out = re.sub(r"\x1b\[[0-9;]*m", "", run("list").out)
     assert sum(line.startswith("ADDRESS") for line in out.splitlines()) == heads
     assert max(len(line.rstrip()) for line in out.splitlines()) <= int(columns)
     assert "in use by this system" in out
