@@ -70,7 +70,7 @@ def _tell_change(before: PciDevice, after: PciDevice, block_devices: list[str]) 
     if before.driver == after.driver:
         console.result(f"{after}: {_named(after)} has it already, nothing was changed")
         return
-    gone = f" ({', '.join(f'/dev/{name}' for name in block_devices)} is gone)" if block_devices else ""
+    gone = f" (gone: {', '.join(f'/dev/{name}' for name in block_devices)})" if block_devices else ""
     console.result(f"{after}: was with {_named(before)}, is with {_named(after)} now{gone}")
 
 

@@ -27,7 +27,11 @@ async def confirmed(question: str, accepted: Iterable[str]) -> bool:
         accepted: Answers that mean yes; an empty one never does.
     """
     console.prompt(question)
-    answer = (await _line()).strip()
+    line = await _line()
+    if not line.endswith("\n"):
+        # The end of input leaves the cursor behind the question.
+        console.note("")
+    answer = line.strip()
     return answer != "" and answer in {text.strip() for text in accepted}
 
 

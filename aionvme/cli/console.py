@@ -14,6 +14,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import RenderableType
+
 __all__ = [
     "ERROR",
     "INTERRUPTED",
@@ -85,7 +87,7 @@ def facts(rows: Iterable[tuple[str, str]], *, aside: bool = False) -> None:
     grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(Text(name, "dim"), Text(value))
-    _console(aside).print(Padding(grid, (0, 0, 0, 2), expand=False))
+    _print_trimmed(_console(aside), Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -97,10 +99,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         grid.add_row(*(Text(value) for value in row))
     if out.measure(grid, options=out.options.update(width=_UNFOLDED)).maximum <= out.width:
-        out.print(grid)
+        _print_trimmed(out, grid)
         return
     for number, row in enumerate(rows):
         if number:
             out.print()
         out.print(Text(row[0], "bold"))
         facts(zip(headings[1:], row[1:], strict=True))
+
+
+def _print_trimmed(console: Console, what: RenderableType) -> None:
+    # A table fills its last column with spaces.
+    with console.capture() as captured:
+        console.print(what)
+    for line in captured.get().splitlines():
+        console.file.write(line.rstrip() + "\n")

@@ -152,7 +152,7 @@ def _show_steps(trial: Trial) -> None:
     width = max(len(f"{took:.1f}") for took in trial.microseconds.values())
     console.facts([(name, f"{took:{width}.1f} µs") for name, took in trial.microseconds.items()])
     if not trial.written:
-        console.result(f"Read: {trial.found}. Nothing was written.")
+        console.result(f"What is there: {trial.found}. Nothing was written.")
         console.note(
             f"`aionvme hello {trial.plan.address} --write` overwrites these blocks and verifies them."
         )

@@ -54,7 +54,8 @@ def held_by(device: PciDevice, host: Host) -> list[str]:
                 # Unplugged since the folder was listed.
                 continue
             if by:
-                found.append(f"{part.name}: {by[0]}")
+                reason = by[0].removeprefix("it is ")
+                found.append(f"{part.name}: {reason}")
     return found
 
 

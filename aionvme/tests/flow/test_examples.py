@@ -41,7 +41,7 @@ def test_hello_world_is_short() -> None:
 
 
 def test_callbacks() -> None:
-    """It writes and reads by callbacks, then keeps its depth until all reads have ended, without a failure."""
+    """It writes and reads by callbacks, then keeps its depth until all reads have ended well."""
     ended = _run("callbacks.py")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "LBA 0 begins with b'Hello, world!'" in ended.stdout

@@ -18,7 +18,7 @@ def test_bind_says_what_was_and_what_is(run: Run, machine: FakeMachine) -> None:
     machine.namespace()
     ended = run("bind", "01:00.0")
     assert (ended.status, machine.driver_of()) == (0, "vfio-pci")
-    assert ended.out == f"{BDF}: was with nvme, is with vfio-pci now (/dev/nvme0n1 is gone)\n"
+    assert ended.out == f"{BDF}: was with nvme, is with vfio-pci now (gone: /dev/nvme0n1)\n"
     assert f"aionvme hello {BDF}" in ended.err
     assert f"sudo aionvme unbind {BDF}" in ended.err
 

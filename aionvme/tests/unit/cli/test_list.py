@@ -40,13 +40,13 @@ def test_a_mounted_one(run: Run, machine: FakeMachine) -> None:
         BDF,
         "1b36:0010",
         "QEMU NVMe Ctrl",
-        "nvme0n1: it is mounted on /home",
+        "nvme0n1: mounted on /home",
         "in use by this system",
     ):
         assert text in ended.out
     (one,) = json.loads(run("list", "--json").out)
     assert (one["driver"], one["iommu_group"], one["numa_node"]) == ("nvme", 7, None)
-    assert (one["usable"], one["held_by"]) == (False, ["nvme0n1: it is mounted on /home"])
+    assert (one["usable"], one["held_by"]) == (False, ["nvme0n1: mounted on /home"])
 
 
 def test_what_each_takes(run: Run, machine: FakeMachine) -> None:
