@@ -73,8 +73,8 @@ async def main(address: str) -> None:
         ns = ctrlr.namespaces[min(ctrlr.namespaces)]
         async with ctrlr.alloc_io_qpair(depth=DEPTH, completion="manual") as qp:
             bufs = [ctrlr.dma_alloc(ns.block_size) for _ in range(DEPTH)]
-            # A real device has somebody's data on it: there it only reads.
-            if address.startswith("mock:"):
+            # A real device, or a mock's storage file, has somebody's data on it: there it only reads.
+            if address.startswith("mock:") and "storage=" not in address:
                 print("LBA 0 begins with", hello(ns, qp, bufs[0]))
             perf = Perf(ns, qp)
             begun = time.perf_counter()

@@ -15,8 +15,8 @@ async def main(address: str) -> None:
         # The device reads and writes this memory itself, so it comes from the controller.
         with ctrlr.dma_alloc(ns.block_size) as buf:
             async with ctrlr.alloc_io_qpair(depth=8) as qp:
-                # A real device has somebody's data on it.
-                if address.startswith("mock:"):
+                # A real device, or a mock's storage file, has somebody's data on it.
+                if address.startswith("mock:") and "storage=" not in address:
                     memoryview(buf)[:13] = b"Hello, world!"
                     await qp.write(ns, buf, lba=0, nblocks=1)
                     memoryview(buf)[:13] = bytes(13)

@@ -47,7 +47,8 @@ def hello(
     """Try a controller: identify it, write a pattern, read it back, verify it, say how long each step took.
 
     The mock is a controller in this process with memory of its own, so there it writes without asking. On any
-    other address it only reads, unless --write is given, and confirmed or --yes is given too.
+    other address, and on a mock with a storage file, it only reads, unless --write is given, and confirmed or
+    --yes is given too.
     """
     disposable = _is_disposable(address)
     if write and not disposable and not yes and not can_ask():
@@ -74,7 +75,8 @@ def _is_disposable(address: str) -> bool:
     except AddressError as error:
         # Not an address at all, unlike one of a device that is not there.
         raise UsageError(str(error)) from None
-    return isinstance(parsed, MockAddress)
+    # With a file behind it a mock has what somebody stored there.
+    return isinstance(parsed, MockAddress) and "storage" not in parsed.options
 
 
 async def _may_overwrite(yes: bool, trial: Trial) -> bool:

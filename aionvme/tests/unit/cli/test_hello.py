@@ -57,6 +57,14 @@ def test_a_device_is_only_read(run: Run, ctrlr: FakeController) -> None:
     assert f"aionvme hello {DEVICE} --write" in ended.err
 
 
+def test_a_mock_with_a_file_is_only_read(run: Run, ctrlr: FakeController) -> None:
+    """A mock's storage file may be somebody's work: it is treated as a device."""
+    with no_change(ctrlr):
+        assert run("hello", "mock:?size=64MiB&storage=/tmp/image").status == 0
+        assert run("hello", "mock:?storage=/tmp/image", "--write").status == 2
+    assert run("hello", "mock:?storage=/tmp/image", "--write", "--yes").status == 0
+
+
 def test_reading_verifies_nothing(run: Run, ctrlr: FakeController) -> None:
     """For a program, a device that was only read is not verified, neither well nor badly."""
     report = json.loads(run("hello", DEVICE, "--json").out)
