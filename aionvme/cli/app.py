@@ -22,7 +22,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            console.note("interrupted")
+            console.interrupted()
             raise typer.Exit(console.INTERRUPTED) from None
         except UsageError as error:
             console.error(str(error))

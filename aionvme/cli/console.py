@@ -22,6 +22,7 @@ __all__ = [
     "USAGE",
     "error",
     "facts",
+    "interrupted",
     "note",
     "print_json",
     "prompt",
@@ -63,6 +64,11 @@ def error(text: str) -> None:
 def _say(text: Text) -> None:
     # Not folded here: a terminal folds by itself, and a command that is copied from it is still one line.
     Console(stderr=True).print(text, soft_wrap=True)
+
+
+def interrupted() -> None:
+    """Ctrl-C was typed. A terminal has shown that, and left the cursor behind it."""
+    note(("\n" if sys.stderr.isatty() else "") + "interrupted")
 
 
 def prompt(question: str) -> None:

@@ -135,7 +135,7 @@ def _namespace(ctrlr: Any, plan: Plan) -> Any:
 
 async def _look(trial: Trial, qp: Any) -> None:
     with trial.ctrlr.dma_alloc(trial.nbytes) as buf:
-        with trial.timed("read"):
+        with trial.timed("look" if trial.plan.write else "read"):
             await qp.read(trial.ns, buf, trial.plan.lba, trial.plan.nblocks)
         trial.found = looks_like(bytes(buf))
 

@@ -90,6 +90,7 @@ def test_yes_writes_and_says_what(run: Run, ctrlr: FakeController) -> None:
     """--write --yes writes, after saying on what, and what was there."""
     ended = run("hello", DEVICE, "--write", "--yes", "--lba", "8")
     assert ended.status == 0
+    assert ctrlr.calls == [("read", 8), ("write", 8), ("read", 8)]
     assert "Verified" in ended.out
     for text in (DEVICE, "Fake drive", "S123", "namespace 1, LBA 8 to 15", "all zero"):
         assert text in ended.err
