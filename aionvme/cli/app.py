@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import aionvme
 from aionvme.cli import binding, console, hello, listing
 from aionvme.errors import NvmeError, UsageError
 
@@ -53,14 +53,9 @@ app = typer.Typer(
 
 
 def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        number = version("aionvme")
-    except PackageNotFoundError:
-        number = "(from a source folder, not installed)"
-    console.result(f"aionvme {number}")
-    raise typer.Exit
+    if wanted:
+        console.result(f"aionvme {aionvme.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
