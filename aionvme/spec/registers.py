@@ -12,7 +12,7 @@ NSSR_RESET = 0x4E564D65
 
 @unique
 class Reg(IntEnum):
-    """Byte offsets in BAR 0 (Figure 35)."""
+    """Byte offsets in BAR 0."""
 
     CAP = 0x0
     VS = 0x8
@@ -56,7 +56,7 @@ def cq_doorbell(qid: int, dstrd: int) -> int:
 
 
 class Cap(Bits, width=64):
-    """Controller capabilities (3.1.3.1, Figure 36)."""
+    """Controller capabilities (3.1.3.1)."""
 
     mqes = bits(0, 16, "Maximum queue entries supported, 0's based")
     cqr = bits(16, 1, "Contiguous queues required")
@@ -88,7 +88,7 @@ class Vs(Bits, width=32):
 
 
 class Cc(Bits, width=32):
-    """Controller configuration (3.1.3.5, Figure 46)."""
+    """Controller configuration (3.1.3.5)."""
 
     en = bits(0, 1, "Enable")
     css = bits(4, 3, "I/O command set selected: 0 NVM, 6 all supported, 7 admin only")
@@ -103,7 +103,7 @@ class Cc(Bits, width=32):
 
 
 class Csts(Bits, width=32):
-    """Controller status (3.1.3.6, Figure 47)."""
+    """Controller status (3.1.3.6)."""
 
     rdy = bits(0, 1, "Ready")
     cfs = bits(1, 1, "Controller fatal status")
