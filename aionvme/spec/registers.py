@@ -124,12 +124,12 @@ class Cmbloc(Bits, width=32):
     """Controller memory buffer location (3.1.3.11)."""
 
     bir = bits(0, 3, "Base address register that holds the buffer")
-    cqmms = bits(3, 1, "Queues may mix memory of the buffer and of the host")
-    cqpds = bits(4, 1, "Queues need not be physically contiguous when they lie in the buffer")
-    cdpmls = bits(5, 1, "Data pointers may mix list memory")
-    cdpcils = bits(6, 1, "Data pointers and commands may lie apart")
-    cdmmms = bits(7, 1, "Data and metadata may mix memory")
-    cqda = bits(8, 1, "Queues need no dword alignment of data")
+    cqmms = bits(3, 1, "Queue mixed memory support")
+    cqpds = bits(4, 1, "Queue physically discontiguous support")
+    cdpmls = bits(5, 1, "Data pointer mixed locations support")
+    cdpcils = bits(6, 1, "Data pointer and command independent locations support")
+    cdmmms = bits(7, 1, "Data and metadata mixed memory support")
+    cqda = bits(8, 1, "Queue dword alignment")
     ofst = bits(12, 20, "Offset in the BAR, in the unit of CMBSZ.SZU")
 
 
