@@ -5,8 +5,8 @@
         lbads: int = u8(2, "LBA data size, as a power of two")
 
 From the table come an immutable class with typed attributes that default to zero, `decode`, `encode`, `SIZE`,
-`ROWS` and `to_dict`. All integers are little-endian (NVMe Base 2.0, 1.8). A duplicate name, an overlap, or a
-row that leaves the structure fails at import.
+`ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a row that leaves the
+structure fails at import.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def uints(offset: int, size: int, count: int, doc: str = "") -> Any:
 
 
 def ascii_text(offset: int, size: int, doc: str = "") -> Any:
-    """ASCII padded with spaces (NVMe Base 2.0, 1.8): a str without them. Other bytes are Latin-1."""
+    """ASCII padded with spaces: a str without them. Other bytes are Latin-1."""
 
     def unpack(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip("\0 ")
@@ -239,8 +239,8 @@ class Structure(metaclass=TableMeta):
         cls._DEFAULTS = {row.name: row.default for row in cls.ROWS.values()}
         cls._CONVERT = {row.name: row.convert for row in cls.ROWS.values() if row.convert}
 
-    # One constructor for all classes: one of a hundred arguments, generated and compiled for each, would be most
-    # of the time that an import takes.
+    # One constructor for all classes: compiling one of a hundred arguments for each would be most of the time
+    # that an import takes.
     def __init__(self, **fields: Any) -> None:
         values = self._DEFAULTS | fields
         if len(values) != len(self._DEFAULTS):

@@ -300,6 +300,8 @@ def test_bits_refuse_what_does_not_fit() -> None:
         Flags(256)
     with pytest.raises(TypeError, match="Flags has no field middle"):
         Flags(middle=1)
+    with pytest.raises(AttributeError):
+        Flags().middle = 1  # type: ignore[attr-defined]
 
 
 def test_bits_are_compared_shown_and_listed() -> None:
