@@ -4,15 +4,15 @@
         ms: int = u16(0, "Metadata size in bytes")
         lbads: int = u8(2, "LBA data size, as a power of two")
 
-From the table come an immutable class with typed attributes that default to zero, `decode`, `encode`, `SIZE`,
-`ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a row that leaves the
+From the table come an immutable class (to attrs, one of its own) with typed attributes that default to zero,
+`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a row that leaves the
 structure fails at import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 from aionvme.spec.bits import Bits, TableMeta
 from aionvme.spec.errors import DecodeError
@@ -216,8 +216,28 @@ def _fit(value: bytes, size: int) -> bytes:
 # -- the class -----------------------------------------------------------------------------------------------
 
 
+class StructureMeta(TableMeta):
+    """Makes every structure an attrs class to `attrs.fields`, `attrs.evolve`, `attrs.asdict` and whoever else asks.
+
+    What attrs knows of a class is made when somebody asks: had attrs made the classes, it would write and compile a
+    constructor of up to a hundred arguments for each, and that would be most of the time that an import takes.
+    """
+
+    @property
+    def __attrs_attrs__(cls) -> tuple[Any, ...]:
+        known = cls.__dict__.get("_ATTRS")
+        if known is None:
+            import attrs
+
+            rows: dict[str, Row] = cls.__dict__["ROWS"]
+            fields = {name: attrs.field(default=row.default, kw_only=True) for name, row in rows.items()}
+            known = attrs.fields(attrs.make_class(cls.__name__, fields, frozen=True))
+            cls._ATTRS = known
+        return cast("tuple[Any, ...]", known)
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Structure(metaclass=TableMeta):
+class Structure(metaclass=StructureMeta):
     """A structure of the specification. Subclass it with its size in bytes, and rows made as above.
 
     Attributes:
@@ -229,6 +249,7 @@ class Structure(metaclass=TableMeta):
     ROWS: ClassVar[dict[str, Row]] = {}
     _DEFAULTS: ClassVar[dict[str, Any]] = {}
     _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    _ATTRS: ClassVar[tuple[Any, ...] | None]
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
         """Takes the rows and checks them."""
