@@ -5,8 +5,8 @@
         lbads: int = u8(2, "LBA data size, as a power of two")
 
 From the table come an immutable class (to attrs, one of its own) with typed attributes that default to zero,
-`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a row that leaves the
-structure fails at import.
+`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a
+row that leaves the structure fails at import.
 """
 
 from __future__ import annotations
