@@ -250,6 +250,8 @@ class Structure(metaclass=StructureMeta):
     _DEFAULTS: ClassVar[dict[str, Any]] = {}
     _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
     _ATTRS: ClassVar[tuple[Any, ...] | None]
+    if TYPE_CHECKING:
+        __attrs_attrs__: ClassVar[Any]
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
         """Takes the rows and checks them."""
