@@ -1,13 +1,14 @@
 # Rings below, requests above: what a queue pair does without a loop. Knows no asyncio.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from aionvme.pci.dma cimport DmaBuffer, DmaSpace
+from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.function cimport Function
-from aionvme.qpair.request cimport Request, RequestOwner
+from aionvme.qpair.pieces cimport Pieces
+from aionvme.qpair.request cimport Request
 from aionvme.qpair.ring cimport Cqe, ReapResult, Ring
 
 
-cdef class Engine(RequestOwner):
+cdef class Engine(Pieces):
     cdef Ring ring
     # Requests that wait for a slot, in call order, and requests that have ended and whose waiters were not yet told.
     cdef Request queue_head
@@ -19,10 +20,7 @@ cdef class Engine(RequestOwner):
     cdef bint broken                # the device broke the protocol: nothing that this queue says can be believed
     cdef uint32_t unattended        # requests that were cancelled or are late, and have not ended
     cdef Function function
-    cdef DmaSpace dma
     cdef DmaBuffer memory
-    cdef size_t page_size
-    cdef size_t max_transfer
     cdef size_t sq_doorbell_offset
     cdef size_t cq_doorbell_offset
     # Counters.
@@ -30,14 +28,12 @@ cdef class Engine(RequestOwner):
     cdef uint64_t completions
     cdef uint64_t foreign
 
-    cdef int hold_buffer(self, Request request, object buffer, bint device_writes) except -1
-    cdef int pin(self, Request request, size_t nbytes) except -1
+    cdef bint has_room(self, Request request) noexcept
     cdef int take(self, Request request, bint urgent) except -1
     cdef int post_piece(self, Request request) except -1
     cdef int feed(self) except -1
     cdef void enqueue(self, Request request) noexcept
     cdef void unqueue(self, Request request) noexcept
-    cdef void post_no_more(self, Request request) noexcept
     cdef int reap(self, uint32_t limit) except -1
     cdef int piece_done(self, Request request, uint16_t index, const Cqe *cqe) except -1
     cdef int finish(self, Request request) except -1

@@ -4,16 +4,17 @@
 Knows neither loop nor task: when to do it, and whom to tell, is the queue pair's part (`core.pyx`).
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
-from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
-from aionvme.qpair.prp cimport PRP_NOT_MAPPED, PRP_OK, PRP_TOO_LONG, PRP_UNALIGNED, PrpResult, prp_build
+from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
+from aionvme.qpair.pieces cimport Pieces
+from aionvme.qpair.pieces import WHY_NOT
 from aionvme.qpair.request cimport (
-    BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request, RequestOwner,
+    BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
 )
 from aionvme.qpair.ring cimport (
     CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, Cqe, ReapResult,
@@ -25,6 +26,8 @@ from aionvme.spec.status import StatusCode
 cdef enum:
     # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
     MAX_PIECE_BYTES = 1 << 20
+    # Room for an SGL of at least so many bytes where the controller has SGLs.
+    LEAST_SGL_BYTES = 1024
 
 # What a command ended with that has no completion from the device (SCT 3h, SC 71h).
 cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
@@ -33,18 +36,11 @@ cdef dict _FOREIGN = {
     int(REAP_FOREIGN_SQID): "another submission queue",
     int(REAP_FOREIGN_CID): "no command that is outstanding",
 }
-cdef dict _NO_PRP = {
-    int(PRP_NOT_MAPPED): "is not mapped for DMA any more",
-    int(PRP_TOO_LONG): "has more pages than one command takes",
-    int(PRP_UNALIGNED): "cannot be described by a PRP list",
-}
-
-
 cdef size_t _round_up(size_t value, size_t multiple) noexcept:
     return (value + multiple - 1) // multiple * multiple
 
 
-cdef class Engine(RequestOwner):
+cdef class Engine(Pieces):
     """The rings of one queue pair, the commands in them, and those that wait for a slot.
 
     Attributes:
@@ -71,15 +67,15 @@ cdef class Engine(RequestOwner):
         cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
         cdef size_t stride = 64
         # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
-        while stride < (self.max_transfer // page) * 8:
+        while stride < (self.max_transfer // page) * 8 or (self.has_sgl and stride < LEAST_SGL_BYTES):
             stride *= 2
         self.memory = self.dma.alloc(sq_bytes + cq_bytes + stride * self.ring.depth, align=page)
         self.memory.hold()
         self.ring.sq = self.memory.address
         self.ring.cq = self.memory.address + sq_bytes
-        self.ring.prp_lists = self.ring.cq + cq_bytes
-        self.ring.prp_lists_iova = self.memory.iova + sq_bytes + cq_bytes
-        self.ring.prp_stride = stride
+        self.ring.lists = self.ring.cq + cq_bytes
+        self.ring.lists_iova = self.memory.iova + sq_bytes + cq_bytes
+        self.ring.list_bytes = self.list_bytes = stride
         if self.function.bar != NULL:
             self.ring.sq_doorbell = self.function.bar + self.sq_doorbell_offset
             self.ring.cq_doorbell = self.function.bar + self.cq_doorbell_offset
@@ -128,58 +124,6 @@ cdef class Engine(RequestOwner):
     cdef str describe(self):
         return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
 
-    # -- memory of the caller's ----------------------------------------------------------------------------------------
-
-    cdef int hold_buffer(self, Request request, object buffer, bint device_writes) except -1:
-        """Takes the caller's memory for the command: until let_go it stays allocated."""
-        cdef DmaBuffer own
-        if type(buffer) is DmaBuffer:
-            own = <DmaBuffer>buffer
-            if own.closed_:
-                raise UsageError("buf is closed")
-            own.hold()
-            request.holder = own
-            request.address = own.address
-            request.nbytes = own.nbytes
-            return 0
-        try:
-            PyObject_GetBuffer(buffer, &request.view, PyBUF_WRITABLE if device_writes else PyBUF_SIMPLE)
-        except (BufferError, ValueError) as error:
-            raise UsageError(
-                f"buf must be C-contiguous{' and writable' if device_writes else ''} memory ({error})") from error
-        request.has_view = True
-        request.address = <uint8_t *>request.view.buf
-        request.nbytes = <size_t>request.view.len
-        return 0
-
-    cdef int pin(self, Request request, size_t nbytes) except -1:
-        """Keeps the first `nbytes` of the memory mapped until let_go; refuses what the device does not reach."""
-        cdef uint64_t iova = 0
-        cdef size_t done = 0, run
-        if request.has_view:
-            request.holder = self.dma.hold_at(<size_t>request.address, nbytes)
-        while done < nbytes:
-            run = self.dma.translate(request.address + done, nbytes - done, &iova)
-            if run == 0:
-                raise UsageError(
-                    f"buf: byte {done} of {nbytes} is not mapped for DMA by this controller: use memory of "
-                    "ctrlr.dma_alloc(), or register it with ctrlr.dma_register()")
-            if iova & 3:
-                raise UsageError("buf must begin at a multiple of 4 bytes")
-            done += run
-        return 0
-
-    cdef void let_go(self, Request request) noexcept:
-        if request.has_view:
-            request.has_view = False
-            PyBuffer_Release(&request.view)
-        if request.holder is not None:
-            if type(request.holder) is DmaBuffer:
-                (<DmaBuffer>request.holder).release()
-            else:
-                self.dma.release_at(request.holder)
-            request.holder = None
-
     # -- posting -------------------------------------------------------------------------------------------------------
 
     cdef int take(self, Request request, bint urgent) except -1:
@@ -188,60 +132,66 @@ cdef class Engine(RequestOwner):
         if not urgent and (self.queue_head is not None or self.suspended):
             self.enqueue(request)
             return 0
-        while request.state == QUEUED and self.ring.first_free != NO_SLOT:
+        while request.state == QUEUED and self.has_room(request):
             self.post_piece(request)
         if request.state == QUEUED:
             self.enqueue(request)
         return 0
+
+    cdef bint has_room(self, Request request) noexcept:
+        # The first of a pair is posted when there is room for both, so that they are adjacent under one doorbell.
+        if request.paired and not request.has_cid:
+            return self.ring.outstanding + 2 <= self.ring.depth
+        return self.ring.first_free != NO_SLOT
 
     cdef int post_piece(self, Request request) except -1:
         """Posts the next piece of a request; there is a free slot."""
         cdef uint16_t index = ring_take_slot(&self.ring, <void *>request)
         cdef Slot *slot = &self.ring.slots[index]
         cdef uint64_t blocks = 0
-        cdef size_t nbytes = request.nbytes, list_offset = <size_t>index * self.ring.prp_stride
-        cdef PrpResult result
+        cdef size_t nbytes = request.nbytes
+        cdef List memory
+        cdef Described result
+        memory.entries = <uint64_t *>(self.ring.lists + <size_t>index * self.ring.list_bytes)
+        memory.iova = self.ring.lists_iova + <size_t>index * self.ring.list_bytes
+        memory.nbytes = self.ring.list_bytes
         if request.piece_blocks:
-            blocks = min(request.blocks_left, <uint64_t>request.piece_blocks)
-            if request.boundary:
-                blocks = min(blocks, request.boundary - request.lba % request.boundary)
+            blocks = self.piece(request)
             nbytes = blocks * request.unit
+        elif request.program is not None:
+            nbytes = self._next_of_program(request)
+        result = self.point(request, &memory, &blocks, &nbytes)
+        if result != ALL_DESCRIBED:
+            ring_free_slot(&self.ring, index)
+            return self._cannot_describe(request, result)
+        if request.piece_blocks:
             request.sqe.cdw10 = <uint32_t>request.lba
             request.sqe.cdw11 = <uint32_t>(request.lba >> 32)
             request.sqe.cdw12 = (request.sqe.cdw12 & 0xFFFF0000) | <uint32_t>(blocks - 1)
-        if nbytes:
-            result = prp_build(
-                self.dma, request.address, nbytes, self.page_size, <uint64_t *>(self.ring.prp_lists + list_offset),
-                self.ring.prp_lists_iova + list_offset, self.ring.prp_stride // 8,
-                &request.sqe.prp1, &request.sqe.prp2)
-            if result != PRP_OK:
-                ring_free_slot(&self.ring, index)
-                return self._cannot_describe(request, result)
         request.sqe.cid = slot.cid
-        slot.opcode = request.opcode
+        slot.opcode = request.sqe.opcode
         ring_post(&self.ring, &request.sqe)
         Py_INCREF(request)
         request.in_flight += 1
         if not request.has_cid:
             request.has_cid = True
             request.first_cid = slot.cid
-        if request.blocks_left > blocks:
-            request.blocks_left -= blocks
-            request.lba += blocks
-            request.address += nbytes
-        else:
-            self.post_no_more(request)
+        self.move_on(request, blocks, nbytes)
         return 0
 
-    cdef void post_no_more(self, Request request) noexcept:
-        request.blocks_left = 0
-        request.state = IN_FLIGHT
+    def _next_of_program(self, Request request):
+        # The next command that was made beforehand; how many bytes of the memory are its own.
+        cdef const uint8_t[::1] command
+        sqe, nbytes = request.program.pop(0)
+        command = sqe
+        memcpy(&request.sqe, &command[0], SQE_BYTES)
+        return nbytes
 
     def _cannot_describe(self, Request request, int result):
         # Checked at the call; this is memory that was unmapped while the command waited for a slot.
         if request.verdict == BY_STATUS:
             request.verdict = BY_ERROR
-            request.error = UsageError(f"buf {_NO_PRP[result]}")
+            request.error = UsageError(f"buf {WHY_NOT[result]}")
         self.post_no_more(request)
         if request.in_flight == 0:
             self.finish_by_host(request)
@@ -250,7 +200,7 @@ cdef class Engine(RequestOwner):
     cdef int feed(self) except -1:
         """Posts what waits, while there are slots."""
         cdef Request request
-        while self.queue_head is not None and self.ring.first_free != NO_SLOT and not self.suspended:
+        while self.queue_head is not None and self.has_room(self.queue_head) and not self.suspended:
             request = self.queue_head
             self.post_piece(request)
             if request.state != QUEUED:

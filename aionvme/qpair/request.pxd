@@ -2,6 +2,7 @@
 # cancel; rings and slots are the owner's.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from aionvme.qpair.iov cimport Cursor, Segment
 from aionvme.qpair.ring cimport Cqe, Sqe
 
 
@@ -17,6 +18,13 @@ cdef enum Verdict:
     BY_TIMEOUT = 1
     BY_ERROR = 2        # `error` says which: lost, failed, reset
     BY_CANCEL = 3
+
+
+# How a command may say where its memory is.
+cdef enum Pointers:
+    CHEAPER = 0
+    PRP_ONLY = 1
+    SGL_ONLY = 2
 
 
 cdef class Completion:
@@ -60,17 +68,30 @@ cdef class Request:
     cdef bint in_backlog
     # The command, and what is left of it to post.
     cdef Sqe sqe
-    cdef uint8_t *address
-    cdef size_t nbytes
+    cdef Cursor cursor              # its memory from the next piece on
+    cdef Segment one                # the list of segments where there is only one
+    cdef Segment *segments          # the list where there are more; ours
+    cdef size_t nbytes              # of memory, as it was given
     cdef uint64_t lba
     cdef uint64_t blocks_left
     cdef uint32_t piece_blocks      # blocks of a full piece; 0: the command is one piece
     cdef uint32_t boundary          # optimal I/O boundary in blocks, or 0
     cdef uint32_t unit              # bytes of memory per block
+    cdef uint8_t *metadata          # separate metadata from the next piece on, or NULL
+    cdef uint32_t metadata_unit     # bytes of it per block
+    cdef bint counts_ref            # the reference tag counts blocks
+    cdef bint wide_ref              # and is wider than dword 14
+    cdef uint8_t pointers           # how memory may be described: a Pointers
+    cdef bint used_sgl_
+    # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two that are posted together or not at all.
+    cdef list program
+    cdef bint paired
     # What it holds until the device has let go.
     cdef object holder
     cdef Py_buffer view
     cdef bint has_view
+    cdef list more_holders          # of memory that is more than one buffer
+    cdef object on_end              # called with the request when the device has let go, before its memory goes back
     # Rare.
     cdef uint64_t deadline_ns       # 0: none
     cdef double timeout

@@ -19,6 +19,7 @@ from contextvars import copy_context
 
 cimport cython
 from cpython.exc cimport PyErr_SetObject
+from libc.stdlib cimport free
 
 from aionvme.errors import CommandTimeoutError, status_error
 from aionvme.spec.status import Status
@@ -104,6 +105,11 @@ cdef class Request:
     def cid(self):
         """The command identifier of its first piece, or None while it waits for a slot."""
         return self.first_cid if self.has_cid else None
+
+    @property
+    def used_sgl(self):
+        """Whether a piece of it that was posted described its memory by an SGL; else by PRPs, or it has none."""
+        return bool(self.used_sgl_)
 
     def cancel(self, msg=None):
         """Asks for the end of the command. True: it will end in `CancelledError`, whatever its completion says.
@@ -257,8 +263,15 @@ cdef class Request:
                 self.cpl.value = self.decode(self.cpl)
             except Exception as error:
                 self.error = error
+        if self.on_end is not None:
+            try:
+                self.on_end(self)
+            except Exception as error:
+                self.error = error
+            self.on_end = None
         self.owner.let_go(self)
         self.decode = None
+        self.program = None
         if self.verdict != BY_CANCEL and not self.quiet:
             self.failure_unseen = (
                 self.error is not None or self.verdict != BY_STATUS or self.cpl.raw_status != 0)
@@ -302,6 +315,7 @@ cdef class Request:
         return 0
 
     def __dealloc__(self):
+        free(self.segments)
         # The collector may have cleared what we refer to.
         if self.failure_unseen and self.owner is not None and (self.cpl is not None or self.error is not None):
             error = self.failure()

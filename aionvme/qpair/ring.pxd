@@ -86,9 +86,9 @@ cdef struct Ring:
     uint16_t slot_mask
     uint16_t slot_bits
     uint16_t qid
-    uint8_t *prp_lists
-    uint64_t prp_lists_iova
-    uint32_t prp_stride         # bytes of PRP list that a slot has
+    uint8_t *lists
+    uint64_t lists_iova
+    uint32_t list_bytes         # that a slot has for its PRP list or SGL
     volatile uint8_t *sq_doorbell
     volatile uint8_t *cq_doorbell
 
