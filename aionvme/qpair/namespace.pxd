@@ -1,5 +1,5 @@
 # What an I/O command needs to know of a namespace.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cdef class Namespace:
@@ -9,6 +9,10 @@ cdef class Namespace:
     cdef readonly uint64_t nblocks
     cdef readonly bint extended             # metadata follows the data of each block in one buffer
     cdef readonly uint32_t boundary         # optimal I/O boundary in blocks, 0 for none
+    cdef readonly uint8_t pi_type           # protection information type, 0 for none
+    cdef readonly uint8_t pi_size           # bytes of it: 8, or 16 with a 64-bit guard
+    cdef readonly uint8_t storage_tag_bits  # of the 48 bits that storage and reference tag share with a 64-bit guard
     cdef uint32_t unit                      # bytes of the data buffer per block
     cdef readonly object data
+    cdef readonly object nvm
     cdef object controller                  # the DmaSpace of the controller it is a namespace of

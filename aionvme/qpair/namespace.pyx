@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A namespace, as the I/O commands need it: identifier, block size, capacity, boundary."""
+"""A namespace, as the I/O commands need it: identifier, block size, capacity, boundary, protection information."""
 
 
 cdef class Namespace:
@@ -12,19 +12,27 @@ cdef class Namespace:
         metadata_size: Bytes of metadata per block, 0 for none.
         extended: The metadata of each block follows its data in the same buffer (FLBAS bit 4).
         boundary: Optimal I/O boundary in blocks (NOIOB), 0 for none; transfers are split there.
+        pi_type: Type of end-to-end protection, 1 to 3; 0 for none (DPS).
+        pi_size: Bytes of protection information per block, a part of the metadata: 8, or 16 with a 64-bit guard.
+        storage_tag_bits: Of the storage tag, with a 64-bit guard (STS).
         data: The `IdentifyNamespace` structure.
+        nvm: The `IdentifyNvmNamespace` structure (CNS 05h), None where the controller does not have it.
     """
 
-    def __init__(self, *, nsid, block_size, nblocks, metadata_size=0, extended=False, boundary=0, data=None,
-                 controller=None):
+    def __init__(self, *, nsid, block_size, nblocks, metadata_size=0, extended=False, boundary=0, pi_type=0, pi_size=0,
+                 storage_tag_bits=0, data=None, nvm=None, controller=None):
         self.nsid = nsid
         self.block_size = block_size
         self.nblocks = nblocks
         self.metadata_size = metadata_size
         self.extended = extended and metadata_size > 0
         self.boundary = boundary
+        self.pi_type = pi_type
+        self.pi_size = pi_size
+        self.storage_tag_bits = storage_tag_bits
         self.unit = block_size + (metadata_size if self.extended else 0)
         self.data = data
+        self.nvm = nvm
         self.controller = controller
 
     @property

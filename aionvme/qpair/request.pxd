@@ -103,6 +103,7 @@ cdef class Request:
     cdef object error
     cdef object cancel_message
 
+    cdef bint succeeded(self) noexcept
     cdef object outcome(self)
     cdef object failure(self)
     cdef int end(self) except -1

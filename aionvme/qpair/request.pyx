@@ -233,6 +233,10 @@ cdef class Request:
 
     # -- how it ends -------------------------------------------------------------------------------------------------
 
+    cdef bint succeeded(self) noexcept:
+        """Whether the device did all of it."""
+        return self.cpl is not None and self.cpl.raw_status == 0 and self.verdict != BY_ERROR
+
     cdef object outcome(self):
         cdef object error
         self.failure_unseen = False

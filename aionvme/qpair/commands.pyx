@@ -1,0 +1,257 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Owns the commands that move no blocks between host and device, but name ranges of them, and the fused pair."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from aionvme.errors import UsageError
+from aionvme.pci.dma cimport DmaBuffer
+from aionvme.qpair.namespace cimport Namespace
+from aionvme.qpair.request cimport Request
+from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, new_request
+from aionvme.qpair import ranges as block_ranges
+from aionvme.spec import nvm
+from aionvme.spec.nvm import IoFlags
+from aionvme.spec.opcodes import NvmOpcode
+
+cdef uint64_t PI_CHECKS = int(
+    IoFlags.PRACT | IoFlags.PRCHK_GUARD | IoFlags.PRCHK_APP | IoFlags.PRCHK_REF | IoFlags.STORAGE_TAG_CHECK)
+cdef uint64_t WRITE_FLAGS = PI_CHECKS | int(IoFlags.FORCE_UNIT_ACCESS | IoFlags.LIMITED_RETRY)
+cdef enum:
+    DEALLOCATE = 1 << 25            # DEAC of Write Zeroes, command dword 12
+    FUSED_FIRST = 1
+    FUSED_SECOND = 2
+cdef tuple NO_TAGS = (None, 0, 0, None)
+
+
+cdef class CommandQueuePair(TransferQueuePair):
+    """Write Zeroes, Verify, Write Uncorrectable, Dataset Management, Copy, and the fused Compare and Write."""
+
+    cdef Request on_range(self, uint8_t opcode, Namespace ns, object lba, object nblocks, uint64_t most_bytes,
+                          object io_flags, uint64_t allowed, object tags, object cb_fn, object cb_arg, object timeout,
+                          object when_full):
+        """A command on a range of blocks, split at `most_bytes` of data where that is not 0."""
+        cdef uint64_t count = 0
+        cdef Request request
+        self.check_usable()
+        self.check_namespace(ns)
+        self.limits.require(opcode)
+        request = new_request(opcode, ns.nsid, cb_fn, cb_arg)
+        self.aim(request, ns, lba, nblocks, &count)
+        ref_tag, app_tag, app_mask, storage_tag = tags
+        self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, allowed)
+        request.boundary = ns.boundary
+        if most_bytes:
+            request.piece_blocks = <uint32_t>min(
+                <uint64_t>request.piece_blocks, max(most_bytes // ns.block_size, <uint64_t>1))
+        return self.send(request, timeout, when_full)
+
+    cdef Request with_program(self, uint8_t opcode, Namespace ns, list program, object payload, object cb_fn,
+                              object cb_arg, object timeout, object when_full):
+        """Commands that were made beforehand, one after another, each with its part of the payload."""
+        cdef Request request = new_request(opcode, ns.nsid, cb_fn, cb_arg)
+        cdef DmaBuffer buffer = self.dma.alloc(len(payload))
+        cdef const uint8_t[::1] source = payload
+        memcpy(buffer.address, &source[0], source.shape[0])
+        self.hold_buffer(request, buffer, False)
+        request.program = program
+        return self.send(request, timeout, when_full)
+
+    # -- ranges without data -------------------------------------------------------------------------------------------
+
+    def write_zeroes(self, Namespace ns not None, lba, nblocks, *, deallocate=False, io_flags=0, ref_tag=None, app_tag=0,
+                     app_mask=0, storage_tag=None, timeout=None):
+        """Has `nblocks` blocks from `lba` on read as zeroes (NVM Command Set 1.0, 3.2.8); awaitable.
+
+        Args:
+            ns: A namespace of the same controller.
+            lba, nblocks: Which blocks, counted from 1.
+            deallocate: The controller may deallocate them (DEAC).
+            io_flags: FORCE_UNIT_ACCESS, LIMITED_RETRY, and those of protection information.
+            ref_tag, app_tag, app_mask, storage_tag: As for `read`.
+
+        Raises:
+            UsageError: Out of range, not supported, closed, or another loop.
+        """
+        return self.submit_write_zeroes(
+            ns, lba, nblocks, None, None, deallocate=deallocate, io_flags=io_flags, ref_tag=ref_tag, app_tag=app_tag,
+            app_mask=app_mask, storage_tag=storage_tag, timeout=timeout)
+
+    def submit_write_zeroes(self, Namespace ns not None, lba, nblocks, cb_fn=None, cb_arg=None, *, deallocate=False,
+                            io_flags=0, ref_tag=None, app_tag=0, app_mask=0, storage_tag=None, timeout=None,
+                            when_full=None):
+        """`write_zeroes` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
+        if flags & ~WRITE_FLAGS:
+            raise UsageError(f"io_flags {IoFlags(flags & ~WRITE_FLAGS)!r}: write_zeroes does not take them")
+        return self.on_range(
+            int(NvmOpcode.WRITE_ZEROES), ns, lba, nblocks, self.limits.write_zeroes_bytes,
+            flags | (DEALLOCATE if deallocate else 0), WRITE_FLAGS | DEALLOCATE,
+            (ref_tag, app_tag, app_mask, storage_tag), cb_fn, cb_arg, timeout, when_full)
+
+    def write_uncorrectable(self, Namespace ns not None, lba, nblocks, *, timeout=None):
+        """Has reads of these blocks fail until they are written again (NVM Command Set 1.0, 3.2.7); awaitable."""
+        return self.submit_write_uncorrectable(ns, lba, nblocks, timeout=timeout)
+
+    def submit_write_uncorrectable(self, Namespace ns not None, lba, nblocks, cb_fn=None, cb_arg=None, *, timeout=None,
+                                   when_full=None):
+        """`write_uncorrectable` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        return self.on_range(
+            int(NvmOpcode.WRITE_UNCORRECTABLE), ns, lba, nblocks, self.limits.write_uncorrectable_bytes, 0, 0, NO_TAGS,
+            cb_fn, cb_arg, timeout, when_full)
+
+    def verify(self, Namespace ns not None, lba, nblocks, *, io_flags=0, ref_tag=None, app_tag=0, app_mask=0,
+               storage_tag=None, timeout=None):
+        """Has the controller read and check these blocks without a transfer (NVM Command Set 1.0, 3.2.5); awaitable."""
+        return self.submit_verify(
+            ns, lba, nblocks, None, None, io_flags=io_flags, ref_tag=ref_tag, app_tag=app_tag, app_mask=app_mask,
+            storage_tag=storage_tag, timeout=timeout)
+
+    def submit_verify(self, Namespace ns not None, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0, ref_tag=None,
+                      app_tag=0, app_mask=0, storage_tag=None, timeout=None, when_full=None):
+        """`verify` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        return self.on_range(
+            int(NvmOpcode.VERIFY), ns, lba, nblocks, self.limits.verify_bytes, io_flags, WRITE_FLAGS,
+            (ref_tag, app_tag, app_mask, storage_tag), cb_fn, cb_arg, timeout, when_full)
+
+    # -- lists of ranges -----------------------------------------------------------------------------------------------
+
+    def dataset_management(self, Namespace ns not None, ranges, *, deallocate=False, integral_read=False,
+                           integral_write=False, timeout=None):
+        """Says how ranges of blocks will be used, or that they are not (NVM Command Set 1.0, 3.2.3); awaitable.
+
+        Args:
+            ns: A namespace of the same controller.
+            ranges: (lba, nblocks) pairs, or an array of shape (n, 2). More than the controller takes in one command
+                become several; a range that is too long is cut.
+            deallocate: The blocks are not needed any more (AD).
+            integral_read, integral_write: They will be read, written as a whole (IDR, IDW).
+
+        Raises:
+            UsageError: No range, one outside of the namespace, not supported, closed, or another loop.
+        """
+        return self.submit_dataset_management(
+            ns, ranges, deallocate=deallocate, integral_read=integral_read, integral_write=integral_write,
+            timeout=timeout)
+
+    def submit_dataset_management(self, Namespace ns not None, ranges, cb_fn=None, cb_arg=None, *, deallocate=False,
+                                  integral_read=False, integral_write=False, timeout=None, when_full=None):
+        """`dataset_management` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        self.check_usable()
+        self.check_namespace(ns)
+        self.limits.require(int(NvmOpcode.DATASET_MANAGEMENT))
+        groups = block_ranges.for_dsm(block_ranges.checked(ranges, ns.nblocks), self.limits)
+        program, payload = [], bytearray()
+        for group in groups:
+            sqe = nvm.dataset_management(
+                ns.nsid, len(group), deallocate=bool(deallocate), integral_read=bool(integral_read),
+                integral_write=bool(integral_write))
+            data = nvm.pack_dsm_ranges(group)
+            program.append((sqe, len(data)))
+            payload += data
+        return self.with_program(
+            int(NvmOpcode.DATASET_MANAGEMENT), ns, program, payload, cb_fn, cb_arg, timeout, when_full)
+
+    def copy(self, Namespace ns not None, ranges, dest_lba, *, format=0, source_ns=None, io_flags=0, timeout=None):
+        """Copies ranges of blocks, one after another, to `dest_lba` and on (NVM Command Set 1.0, 3.2.2); awaitable.
+
+        Args:
+            ns: The namespace that is written.
+            ranges: (lba, nblocks) pairs, or an array of shape (n, 2). More than one command takes become several.
+            dest_lba: Where the first block goes.
+            format: Of the source descriptors: 0 for the same namespace, 2 to read from `source_ns`.
+            source_ns: The namespace that is read, with format 2.
+            io_flags: FORCE_UNIT_ACCESS and LIMITED_RETRY.
+
+        Raises:
+            UsageError: A range outside of its namespace, overlapping what is written, a format that the controller does
+                not have, not supported, closed, or another loop.
+        """
+        return self.submit_copy(ns, ranges, dest_lba, format=format, source_ns=source_ns, io_flags=io_flags,
+                                timeout=timeout)
+
+    def submit_copy(self, Namespace ns not None, ranges, dest_lba, cb_fn=None, cb_arg=None, *, format=0, source_ns=None,
+                    io_flags=0, timeout=None, when_full=None):
+        """`copy` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        cdef Namespace source
+        cdef uint64_t flags
+        self.check_usable()
+        self.check_namespace(ns)
+        self.limits.require(int(NvmOpcode.COPY))
+        flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
+        if flags & ~<uint64_t>int(IoFlags.FORCE_UNIT_ACCESS | IoFlags.LIMITED_RETRY):
+            raise UsageError("io_flags: copy takes FORCE_UNIT_ACCESS and LIMITED_RETRY only")
+        source = block_ranges.copy_source(ns, source_ns, format, self.limits)
+        self.check_namespace(source)
+        destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFE)
+        pairs = block_ranges.checked(ranges, source.nblocks)
+        program, payload = [], bytearray()
+        for group in block_ranges.for_copy(pairs, destination, ns, source):
+            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid)
+            program.append((nvm.copy(ns.nsid, destination, len(group), format=format, flags=flags), len(data)))
+            payload += data
+            destination += sum(nblocks for _, nblocks in group)
+        return self.with_program(int(NvmOpcode.COPY), ns, program, payload, cb_fn, cb_arg, timeout, when_full)
+
+    # -- fused ---------------------------------------------------------------------------------------------------------
+
+    def compare_and_write(self, Namespace ns not None, compare_buf, write_buf, lba, nblocks, *, io_flags=0, timeout=None):
+        """Writes if the blocks hold what `compare_buf` does, as one (NVM Command Set 1.0, 3.1.1); awaitable.
+
+        Two commands, posted next to each other under one doorbell. Where the blocks differ, nothing is written, and the
+        status is Compare Failure.
+
+        Args:
+            ns: A namespace of the same controller.
+            compare_buf, write_buf: Memory that is mapped for DMA, `nblocks * ns.block_size` bytes each.
+            lba, nblocks: Which blocks; as one command takes.
+            io_flags: Of the write.
+        """
+        return self.submit_compare_and_write(
+            ns, compare_buf, write_buf, lba, nblocks, io_flags=io_flags, timeout=timeout)
+
+    def submit_compare_and_write(self, Namespace ns not None, compare_buf, write_buf, lba, nblocks, cb_fn=None,
+                                 cb_arg=None, *, io_flags=0, timeout=None, when_full=None):
+        """`compare_and_write` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
+        cdef Request request
+        cdef uint64_t count = 0
+        cdef size_t needed
+        self.check_usable()
+        self.check_namespace(ns)
+        self.limits.require_compare_and_write()
+        if self.ring.depth < 2:
+            raise UsageError("a fused pair needs a queue pair with a depth of 2 or more")
+        if ns.metadata_size and not ns.extended:
+            raise UsageError(f"ns: compare_and_write takes no separate metadata, and {ns!r} has some")
+        request = new_request(int(NvmOpcode.COMPARE), ns.nsid, cb_fn, cb_arg)
+        self.aim(request, ns, lba, nblocks, &count)
+        self.protect(request, ns, io_flags, None, 0, 0, None, WRITE_FLAGS & ~PI_CHECKS)
+        request.boundary = ns.boundary
+        request.piece_blocks = <uint32_t>min(
+            <uint64_t>request.piece_blocks, max(self.max_transfer // ns.unit, <size_t>1))
+        if self.piece(request) < count:
+            raise UsageError(
+                f"nblocks {nblocks}: a fused pair is not split, and one command takes at most {self.piece(request)} "
+                f"blocks from lba {lba} on")
+        needed = <size_t>count * ns.unit
+        request.blocks_left = request.piece_blocks = 0
+        request.paired = True
+        request.program = [
+            (nvm.transfer(NvmOpcode.COMPARE, ns.nsid, request.lba, count, fuse=FUSED_FIRST), needed),
+            (nvm.transfer(NvmOpcode.WRITE, ns.nsid, request.lba, count, flags=request.sqe.cdw12, fuse=FUSED_SECOND),
+             needed)]
+        try:
+            self.take_fused(request, compare_buf, write_buf, needed)
+        except BaseException:
+            self.let_go(request)
+            raise
+        return self.send(request, timeout, when_full)
+
+    def take_fused(self, Request request, compare_buf, write_buf, size_t needed):
+        """Both buffers, one behind the other as the segments of the pair."""
+        for name, part in (("compare_buf", compare_buf), ("write_buf", write_buf)):
+            nbytes = len(part) if type(part) is DmaBuffer else memoryview(part).nbytes
+            if nbytes < needed:
+                raise UsageError(f"{name} has {nbytes} bytes; the blocks need {needed}")
+        self.take_segments(
+            request, (memoryview(compare_buf)[:needed], memoryview(write_buf)[:needed]), 2 * needed, False, True)
