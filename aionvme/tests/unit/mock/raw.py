@@ -58,6 +58,11 @@ class Memory:
         assert self._next <= self.nbytes
         return offset
 
+    def forget(self, offset: int) -> None:
+        """All that was taken from this offset on is zeroed and may be taken again."""
+        self.bytes[offset : self._next] = bytes(self._next - offset)
+        self._next = offset
+
     def unmap(self) -> None:
         """Takes it from the function."""
         self.function.unmap_dma(self.iova, self.nbytes)
@@ -189,3 +194,9 @@ class Raw:
     def close(self) -> None:
         """Closes the function."""
         self.function.close()
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
