@@ -1,4 +1,4 @@
-"""Owns the features: what Get and Set Features read and change (NVMe Base 2.0, 5.15, 5.27.1; NVM 1.0, 4.1.3)."""
+"""Owns what Get and Set Features read and change (NVMe Base 2.0, 5.15, 5.27.1; NVM 1.0, 4.1.3)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Features:
         """Whether this composite temperature is outside its thresholds."""
         return kelvin >= self._thresholds[0] or kelvin <= self._thresholds[1]
 
-    # -- get ---------------------------------------------------------------------------------------------------------
+    # -- get -------------------------------------------------------------------------------------------------
 
     def get(self, sqe: Sqe) -> int:
         """Completion dword 0; data goes to the host."""
@@ -142,7 +142,7 @@ class Features:
         if not self._options.namespaces[nsid - 1].active:
             raise Refused(StatusCode.INVALID_FIELD)
 
-    # -- set ---------------------------------------------------------------------------------------------------------
+    # -- set -------------------------------------------------------------------------------------------------
 
     def set(self, sqe: Sqe) -> int:
         """Completion dword 0."""
@@ -191,7 +191,7 @@ class Features:
         low, medium, high = ((value >> shift & 0xFF) + 1 for shift in (8, 16, 24))
         self._machine.set_arbitration(burst, low, medium, high)
 
-    # -- features that are more than a dword -------------------------------------------------------------------------
+    # -- features that are more than a dword -----------------------------------------------------------------
 
     def _get_temperature(self, sqe: Sqe, select: int) -> int:
         sensor, kind = sqe.cdw11 >> 16 & 0xF, sqe.cdw11 >> 20 & 3

@@ -1,3 +1,5 @@
+from typing_extensions import disjoint_base
+
 from aionvme.mock.config_space import ConfigSpace
 from aionvme.mock.controller import MockController
 from aionvme.mock.machine import Machine
@@ -5,6 +7,7 @@ from aionvme.mock.registers import Registers
 from aionvme.pci.device import PciDevice
 from aionvme.pci.function import Function
 
+@disjoint_base
 class MockFunction(Function):
     def __init__(
         self,

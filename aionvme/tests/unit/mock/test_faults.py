@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_fail(raw: Raw) -> None:
     """The nth command that matches fails with the status, as many times as asked; nothing is executed."""
     queue = raw.create(1)
     raw.mock.fail(StatusCode.INTERNAL_ERROR, opcode=WRITE, nth=2, count=2)
-    codes = [queue.run(opcode, nsid=1, prp1=raw.page_iova).status for opcode in (WRITE, READ, WRITE, WRITE, WRITE)]
+    codes = [
+        queue.run(opcode, nsid=1, prp1=raw.page_iova).status for opcode in (WRITE, READ, WRITE, WRITE, WRITE)
+    ]
     assert codes == [0, 0, 0x06, 0x06, 0]
     assert raw.mock.counters.writes == 2
     raw.mock.fail(Status.of(StatusCode.NAMESPACE_NOT_READY, crd=1), dnr=True, nsid=1)
@@ -121,7 +124,7 @@ def test_fatal(raw: Raw) -> None:
 
 
 def test_remove(raw: Raw) -> None:
-    """A removed function reads as ones everywhere, ignores writes, executes nothing, and can still be closed."""
+    """A removed function reads as ones, ignores writes, executes nothing, and can still be closed."""
     queue = raw.create(1)
     raw.mock.remove()
     assert raw.function.read32(CSTS) == 0xFFFFFFFF
@@ -154,7 +157,7 @@ def test_inject(raw: Raw) -> None:
 
 
 def test_inspection(raw: Raw) -> None:
-    """A queue shows what was fetched, how often its doorbell moved, and its opcodes; it outlives the queue."""
+    """A queue shows what was fetched, how often its doorbell moved, its opcodes; after its deletion too."""
     queue = raw.create(1, 16, qprio=2, vector=3)
     for _ in range(3):
         queue.run(READ, nsid=1, prp1=raw.page_iova)
@@ -177,14 +180,18 @@ def test_peek_and_poke(raw: Raw) -> None:
     """Storage can be read and changed past the driver; what is not there is refused."""
     raw.mock.poke(1, 2, b"abc")
     assert raw.mock.peek(1, 2)[:4] == b"abc\0"
-    for call in (lambda: raw.mock.peek(2, 0), lambda: raw.mock.peek(1, 1 << 40), lambda: raw.mock.poke(0, 0, b"")):
+    for call in (
+        lambda: raw.mock.peek(2, 0),
+        lambda: raw.mock.peek(1, 1 << 40),
+        lambda: raw.mock.poke(0, 0, b""),
+    ):
         with pytest.raises(UsageError):
             call()
 
 
 def test_an_admin_command_that_breaks_the_mock(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake in the mock's own Python is reported, and is fatal to the controller: never a silent hang."""
-    seen = []
+    seen: list[Any] = []
     monkeypatch.setattr("sys.unraisablehook", seen.append)
     monkeypatch.setattr(raw.mock._admin, "_execute", lambda _sqe: 1 // 0)
     raw.admin.post(IDENTIFY)

@@ -62,7 +62,7 @@ def test_refusals(raw: Raw) -> None:
 
 
 def test_number_of_queues(make: Make) -> None:
-    """Fewer queues are granted than asked for, no more may be created, and it can't be set once a queue exists."""
+    """No more queues are granted than there are, none may be created beyond, and it is set before any."""
     raw = make(num_io_queues=4)
     assert get(raw, QUEUES) == 3 << 16 | 3
     assert set_(raw, QUEUES, 99 << 16 | 99) == 3 << 16 | 3

@@ -12,7 +12,11 @@ from aionvme.tests.unit.mock.raw import PAGE, Raw
 
 Make = Callable[..., Raw]
 MiB = 1 << 20
-THREE = [NamespaceConfig(size=MiB), NamespaceConfig(size=2 * MiB, active=False), NamespaceConfig(size=4 * MiB, lba=4096)]
+THREE = [
+    NamespaceConfig(size=MiB),
+    NamespaceConfig(size=2 * MiB, active=False),
+    NamespaceConfig(size=4 * MiB, lba=4096),
+]
 
 
 def numbers(data: bytes, form: str, offset: int) -> tuple[int, ...]:
@@ -22,7 +26,9 @@ def numbers(data: bytes, form: str, offset: int) -> tuple[int, ...]:
 
 def test_controller(make: Make) -> None:
     """CNS 01h has names, limits and support where Base 2.0, figure 275 puts them."""
-    raw = make(namespaces=THREE, serial="S1", model="M 2", firmware="F3", mdts=1 << 20, abort_limit=3, event_limit=7)
+    raw = make(
+        namespaces=THREE, serial="S1", model="M 2", firmware="F3", mdts=1 << 20, abort_limit=3, event_limit=7
+    )
     cqe, data = raw.identify(0x01)
     assert cqe.status == 0
     assert data[4:24] == b"S1".ljust(20)

@@ -94,19 +94,23 @@ def test_reopening() -> None:
         assert (threading.active_count(), descriptors()) == (threads, fds)
 
 
+def drop(holder: list[object]) -> None:
+    """Drops what it holds, and collects."""
+    holder.clear()
+    gc.collect()
+
+
 def test_collected_while_open() -> None:
     """A mock, and a function, that are dropped while open warn, and stop."""
     threads = threading.active_count()
-    mock = MockController()
+    holder: list[object] = [MockController()]
     with pytest.warns(ResourceWarning, match="MockController mock:.* was collected while open"):
-        del mock
-        gc.collect()
+        drop(holder)
     assert threading.active_count() == threads
     with MockController() as mock:
-        function = mock.open()
+        holder = [mock.open()]
         with pytest.warns(ResourceWarning, match="MockFunction mock:.* was collected while open"):
-            del function
-            gc.collect()
+            drop(holder)
         mock.open().close()
 
 
@@ -213,8 +217,8 @@ def test_options_of_an_address() -> None:
 
 @pytest.mark.parametrize(
     "texts",
-    [{"sise": "1GiB"}, {"size": "big"}, {"lba": "1000"}, {"namespaces": "0"}, {"wrr": "maybe"}, {"drive": "hand"},
-     {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"}, {"timeout": "never"}],
+    [{"sise": "1GiB"}, {"size": "big"}, {"lba": "1000"}, {"namespaces": "0"}, {"wrr": "maybe"},
+     {"drive": "hand"}, {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"}, {"timeout": "never"}],
 )  # fmt: skip
 def test_bad_options_of_an_address(texts: dict[str, str]) -> None:
     """An option that there is not, or a bad value, is an AddressError that names it."""
@@ -226,19 +230,19 @@ def test_bad_options_of_an_address(texts: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "keywords",
-    [{"lba": 513}, {"size": 100}, {"queue_entries": 65537}, {"num_io_queues": 0}, {"drive": "x"}, {"mdts": 16},
-     {"serial": "x" * 21}, {"namespaces": 0}],
+    [{"lba": 513}, {"size": 100}, {"queue_entries": 65537}, {"num_io_queues": 0}, {"drive": "x"},
+     {"mdts": 16}, {"serial": "x" * 21}, {"namespaces": 0}],
 )  # fmt: skip
 def test_bad_keywords(keywords: dict[str, object]) -> None:
     """A keyword that can't be is refused before anything was made."""
     threads = threading.active_count()
-    with pytest.raises((UsageError, ValueError)):
+    with pytest.raises(UsageError):
         MockController(**keywords)  # type: ignore[arg-type]
     assert threading.active_count() == threads
 
 
 def test_dma_refusals() -> None:
-    """Mapping takes whole pages, inside the ranges, outside the MSI window, once; unmapping what was mapped."""
+    """Mapping takes whole pages inside the ranges, once; unmapping takes what was mapped."""
     with MockController(drive="step") as mock, Raw(mock) as raw:
         function = raw.function
         assert function.iova_ranges() == [(0, 0xFEDFFFFF), (0xFEF00000, (1 << 48) - 1)]
@@ -263,7 +267,7 @@ def test_stepping_needs_the_drive() -> None:
 
 
 def test_an_event_loop_drives_it() -> None:
-    """With drive="loop" callbacks of the loop execute commands, wait while there are none, and go with the function."""
+    """With drive="loop" callbacks of the loop execute commands, and wait while there are none."""
 
     async def main() -> None:
         with MockController(drive="loop") as mock, Raw(mock) as raw:

@@ -11,7 +11,9 @@ Make = Callable[..., Raw]
 SET, LOG, ABORT, EVENT = 0x09, 0x02, 0x08, 0x0C
 
 
-def log(raw: Raw, lid: int, nbytes: int, *, offset: int = 0, nsid: int = 0xFFFFFFFF, rae: int = 0) -> tuple[int, bytes]:
+def log(
+    raw: Raw, lid: int, nbytes: int, *, offset: int = 0, nsid: int = 0xFFFFFFFF, rae: int = 0
+) -> tuple[int, bytes]:
     """A part of a log page, and the status code."""
     numd = nbytes // 4 - 1
     cqe = raw.admin.run(
@@ -94,7 +96,7 @@ def request_events(raw: Raw, *cids: int) -> None:
 
 
 def test_events_wait_for_requests(raw: Raw) -> None:
-    """A request stays outstanding; an event completes the oldest; the next of its type waits for the log page."""
+    """An event completes the oldest request; the next of its type waits until its log page was read."""
     request_events(raw, 1, 2)
     assert raw.admin.reap() == []
     raw.mock.event(1, 0, 2)

@@ -23,7 +23,14 @@ def rw(queue: Queue, opcode: int, lba: int, nblocks: int, prp1: int, prp2: int =
     cdw12 = fields.pop("flags12", 0) | (nblocks - 1)
     nsid = fields.pop("nsid", 1)
     return queue.run(
-        opcode, nsid=nsid, prp1=prp1, prp2=prp2, cdw10=lba & 0xFFFFFFFF, cdw11=lba >> 32, cdw12=cdw12, **fields
+        opcode,
+        nsid=nsid,
+        prp1=prp1,
+        prp2=prp2,
+        cdw10=lba & 0xFFFFFFFF,
+        cdw11=lba >> 32,
+        cdw12=cdw12,
+        **fields,
     ).code
 
 
@@ -36,7 +43,9 @@ def test_data(make: Make, lba: int) -> None:
     where = raw.memory.take(npages)
     listed = raw.memory.take(1)
     for index in range(1, npages):
-        struct.pack_into("<Q", raw.memory.bytes, listed + 8 * (index - 1), raw.memory.iova + where + index * PAGE)
+        struct.pack_into(
+            "<Q", raw.memory.bytes, listed + 8 * (index - 1), raw.memory.iova + where + index * PAGE
+        )
     prp2 = raw.memory.iova + (listed if npages > 2 else where + PAGE)
     content = bytes(index * 7 & 0xFF for index in range(lba))
     raw.memory.bytes[where : where + lba] = content
@@ -79,7 +88,7 @@ def test_transfer_size(make: Make) -> None:
 
 
 def test_flags(raw: Raw) -> None:
-    """FUA and limited retry are taken; a directive, an SGL and a fused operation are refused; so are unknown commands."""
+    """FUA and limited retry are taken; directives, SGLs, fused and unknown commands are refused."""
     queue = raw.create(1)
     assert rw(queue, WRITE, 0, 1, raw.page_iova, flags12=3 << 30) == 0
     assert rw(queue, READ, 0, 1, raw.page_iova, flags12=3 << 30) == 0
@@ -137,7 +146,7 @@ def test_a_failed_read_changes_nothing(raw: Raw) -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_prp_lists(data: st.DataObject) -> None:
-    """Any transfer, from any dword, by scattered pages and a list that starts anywhere and crosses list pages."""
+    """Any transfer, from any dword, by scattered pages and a list that crosses list pages."""
     nblocks = data.draw(st.integers(1, 2048 * 4), label="nblocks")
     offset = data.draw(st.integers(0, PAGE // 4 - 1), label="dword") * 4
     entry = data.draw(st.integers(0, PAGE // 8 - 1), label="first entry of the list")
@@ -176,4 +185,3 @@ def write_list(raw: Raw, pages: list[int], spare: list[int], entry: int) -> int:
         struct.pack_into("<Q", raw.memory.bytes, page + 8 * entry, left.pop(0))
         entry += 1
     return first
-

@@ -1,4 +1,4 @@
-"""Creating and deleting queues with every refusal, wrapping, back-pressure, arbitration, doorbells, interrupts."""
+"""Queues: creation and deletion with every refusal, wrapping, back-pressure, arbitration, interrupts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def create_sq(
 
 
 def test_completion_queue_refusals(make: Make) -> None:
-    """Identifier, size, contiguity, vector and offset of a completion queue are each refused with their own status."""
+    """Identifier, size, contiguity, vector and offset of a completion queue are each refused."""
     raw = make(num_io_queues=4, queue_entries=64, num_irqs=3)
     assert create_cq(raw, qid=0) == 0x101
     assert create_cq(raw, qid=5) == 0x101
@@ -123,7 +123,7 @@ def test_full_completion_queue(raw: Raw) -> None:
     queue.ring()
     assert raw.mock.step() == 3
     assert raw.mock.step() == 0
-    found = []
+    found: list[int] = []
     while len(found) < 20:
         got = queue.reap(most=2)
         assert got
@@ -133,7 +133,7 @@ def test_full_completion_queue(raw: Raw) -> None:
 
 
 def test_held_commands_wait_for_room(raw: Raw) -> None:
-    """More completions than a completion queue holds, all at once: they are stored as room comes, in order."""
+    """More completions at once than a completion queue holds are stored as room comes, in order."""
     queue = raw.create(1, 32, cq_entries=4)
     held = raw.mock.hold(qid=1)
     for cid in range(10):
@@ -208,7 +208,7 @@ def test_urgent_overtakes(make: Make) -> None:
 
 
 def test_bad_doorbells(raw: Raw) -> None:
-    """A value outside the queue, a head beyond the tail, and a queue that is not there are counted and do no harm."""
+    """A value outside the queue, a head beyond the tail, a queue that is not there: counted, and no harm."""
     queue = raw.create(1, 8)
     raw.function.write32(queue.sq_doorbell, 8)
     raw.mock.step()

@@ -76,7 +76,7 @@ def test_queue_addresses_in_halves(make: Make) -> None:
     ],
 )
 def test_bad_configurations(make: Make, aqa: int, cc: int, asq_offset: int) -> None:
-    """An admin queue of one entry, a page size, command set or arbitration that is not offered: CFS, and never RDY."""
+    """Admin queue of one entry, page size, command set or arbitration that is not offered: CFS, no RDY."""
     raw = make(enable=False)
     raw.function.write32(AQA, aqa)
     raw.function.write64(ASQ, 0x10000 + asq_offset)
@@ -88,7 +88,7 @@ def test_bad_configurations(make: Make, aqa: int, cc: int, asq_offset: int) -> N
 
 
 def test_disable_drops_queues(make: Make) -> None:
-    """CC.EN=0 ends every queue and outstanding command, keeps AQA, ASQ and ACQ, and the controller can be enabled again."""
+    """CC.EN=0 ends every queue and outstanding command, keeps AQA, ASQ and ACQ; EN=1 starts anew."""
     raw = make()
     queue = raw.create(1)
     with raw.mock.hold(opcode=2) as held:
@@ -125,7 +125,7 @@ def test_ready_after_delay(make: Make) -> None:
 
 @pytest.mark.parametrize("kind", [1, 2])
 def test_shutdown(raw: Raw, kind: int) -> None:
-    """Normal and abrupt shutdown end with SHST complete; nothing is executed until the controller was reset."""
+    """Normal and abrupt shutdown end with SHST complete; nothing is executed until a reset."""
     raw.function.write32(CC, CC_ENABLE | kind << 14)
     assert raw.function.read32(CSTS) == 2 << 2 | 1
     raw.admin.post(0x06, nsid=0, prp1=raw.page_iova, cdw10=1)
@@ -165,7 +165,7 @@ def test_interrupt_mask_registers(raw: Raw) -> None:
 
 
 def test_function_level_reset(raw: Raw) -> None:
-    """Function level reset leaves DMA mappings, and gives registers and the command register their reset values."""
+    """Function level reset leaves DMA mappings; registers and the command register are as at first."""
     raw.function.reset()
     assert (raw.function.read32(CC), raw.function.read32(CSTS), raw.function.read32(AQA)) == (0, 0, 0)
     assert raw.function.config_read(4, 2) == b"\0\0"
