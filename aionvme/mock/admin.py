@@ -104,6 +104,7 @@ class Admin:
         self._check_queue(sqe, self._cc.iocqes, _CQE_POWER)
         if vector >= max(self._options.num_irqs, 1):
             raise Refused(StatusCode.INVALID_INTERRUPT_VECTOR)
+        self.features.queues_created = True
         self._machine.create_cq(qid, sqe.prp1, (sqe.cdw10 >> 16) + 1, vector, bool(sqe.cdw11 >> 1 & 1))
         return 0
 

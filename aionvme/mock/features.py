@@ -78,6 +78,7 @@ class Features:
 
     Attributes:
         queues: How many I/O queues of either kind may exist, as (submission, completion).
+        queues_created: Some I/O queue was created since the reset.
     """
 
     def __init__(self, machine: Machine, options: MockOptions) -> None:
@@ -107,6 +108,8 @@ class Features:
         self._timestamp = (0, time.monotonic(), False)
         self._host_identifier = bytes(8)
         self.queues = (self._options.num_io_queues, self._options.num_io_queues)
+        self.queues_created = False
+        self._queues_allocated = False
         self._arbitrate()
 
     def value(self, fid: FeatureId) -> int:
@@ -214,13 +217,16 @@ class Features:
         return (completion - 1) << 16 | (submission - 1)
 
     def _set_queues(self, sqe: Sqe) -> int:
+        """What was allocated does not change until a reset; no queue may have been created (5.27.1.5)."""
         submission, completion = sqe.cdw11 & 0xFFFF, sqe.cdw11 >> 16
         if submission == 0xFFFF or completion == 0xFFFF:
             raise Refused(StatusCode.INVALID_FIELD)
-        most = self._options.num_io_queues
-        if any(self._machine.has_sq(qid) or self._machine.has_cq(qid) for qid in range(1, most + 1)):
+        if self.queues_created:
             raise Refused(StatusCode.COMMAND_SEQUENCE_ERROR)
-        self.queues = (min(submission + 1, most), min(completion + 1, most))
+        if not self._queues_allocated:
+            most = self._options.num_io_queues
+            self.queues = (min(submission + 1, most), min(completion + 1, most))
+            self._queues_allocated = True
         return self._get_queues(sqe, _CURRENT)
 
     def _vector(self, sqe: Sqe) -> int:

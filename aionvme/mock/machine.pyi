@@ -1,10 +1,7 @@
 from typing import Any
 
-from typing_extensions import disjoint_base
-
 from aionvme.mock.engine import Engine
 
-@disjoint_base
 class Machine(Engine):
     @property
     def running(self) -> bool: ...

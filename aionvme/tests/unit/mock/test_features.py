@@ -65,14 +65,19 @@ def test_number_of_queues(make: Make) -> None:
     """No more queues are granted than there are, none may be created beyond, and it is set before any."""
     raw = make(num_io_queues=4)
     assert get(raw, QUEUES) == 3 << 16 | 3
-    assert set_(raw, QUEUES, 99 << 16 | 99) == 3 << 16 | 3
     assert set_(raw, QUEUES, 0xFFFF) == -0x02
     assert set_(raw, QUEUES, 0xFFFF << 16) == -0x02
+    assert set_(raw, QUEUES, 99 << 16 | 99) == 3 << 16 | 3
+    assert set_(raw, QUEUES, 0) == 3 << 16 | 3
+    raw.function.write32(CC, 0)
+    raw.enable()
     assert set_(raw, QUEUES, 1 << 16 | 0) == 1 << 16
     assert raw.admin.run(0x05, prp1=raw.page_iova, cdw10=15 << 16 | 3, cdw11=1).code == 0x101
     raw.create(1)
     assert set_(raw, QUEUES, 1 << 16 | 1) == -0x0C
     assert get(raw, QUEUES) == 1 << 16
+    assert raw.admin.run(0x00, cdw10=1).status == raw.admin.run(0x04, cdw10=1).status == 0
+    assert set_(raw, QUEUES, 1 << 16 | 1) == -0x0C
 
 
 def test_temperature(raw: Raw) -> None:
