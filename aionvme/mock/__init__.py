@@ -1,1 +1,12 @@
-"""An NVMe controller in software, behind the same seam as a VFIO function."""
+"""An NVMe controller in software, behind the same seam as a VFIO function.
+
+Belongs here: what a controller does, and how a test interferes with it. Does not: anything of the driver. It imports
+neither `qpair` nor `admin`, since the driver would then test itself.
+"""
+
+from aionvme.mock.controller import MockController
+from aionvme.mock.function import MockFunction
+from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.options import NamespaceConfig
+
+__all__ = ["Counters", "Held", "MockController", "MockFunction", "NamespaceConfig", "QueueState"]

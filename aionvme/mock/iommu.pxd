@@ -14,11 +14,13 @@ cdef struct IovaMap:
     size_t count
     size_t capacity
     size_t last             # where the last look-up ended
+    bint off                # bus mastering is off: nothing is reached
     uint64_t epoch          # changes with every change of the map: what was translated before must be again
 
 
 cdef int iova_add(IovaMap *map, uint64_t iova, uint64_t nbytes, uint8_t *address) except -1
 cdef int iova_remove(IovaMap *map, uint64_t iova, uint64_t nbytes) except -1
+cdef void iova_switch(IovaMap *map, bint on) noexcept nogil
 cdef void iova_clear(IovaMap *map) noexcept nogil
 cdef size_t iova_find(const IovaMap *map, uint64_t iova) noexcept nogil
 

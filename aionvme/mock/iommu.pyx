@@ -11,6 +11,8 @@ from aionvme.errors import UsageError
 cdef size_t iova_find(const IovaMap *map, uint64_t iova) noexcept nogil:
     """Index of the range that has `iova`, or `count`."""
     cdef size_t low = 0, high = map.count, middle
+    if map.off:
+        return map.count
     while low < high:
         middle = (low + high) // 2
         if iova < map.ranges[middle].iova:
@@ -69,6 +71,13 @@ cdef int iova_remove(IovaMap *map, uint64_t iova, uint64_t nbytes) except -1:
     memmove(&map.ranges[index], &map.ranges[index + 1], (map.count - index) * sizeof(IovaRange))
     map.epoch += 1
     return 0
+
+
+cdef void iova_switch(IovaMap *map, bint on) noexcept nogil:
+    """Lets the device reach memory, or stops it (bus master enable)."""
+    map.off = not on
+    map.last = <size_t>-1
+    map.epoch += 1
 
 
 cdef void iova_clear(IovaMap *map) noexcept nogil:

@@ -152,6 +152,26 @@ cdef int _file_transfer(int fd, iovec *segments, size_t count, uint64_t offset, 
     return 0
 
 
+cdef int read_storage(const Namespace *ns, uint64_t offset, uint8_t *data, size_t nbytes) noexcept nogil:
+    """Bytes of a namespace; -1 when its file failed."""
+    cdef iovec whole
+    if ns.fd < 0:
+        memcpy(data, ns.memory + offset, nbytes)
+        return 0
+    whole.iov_base, whole.iov_len = data, nbytes
+    return _file_transfer(ns.fd, &whole, 1, ns.offset + offset, False)
+
+
+cdef int write_storage(const Namespace *ns, uint64_t offset, uint8_t *data, size_t nbytes) noexcept nogil:
+    """Stores bytes of a namespace; -1 when its file failed."""
+    cdef iovec whole
+    if ns.fd < 0:
+        memcpy(ns.memory + offset, data, nbytes)
+        return 0
+    whole.iov_base, whole.iov_len = data, nbytes
+    return _file_transfer(ns.fd, &whole, 1, ns.offset + offset, True)
+
+
 cdef uint16_t _write(Core *core, Namespace *ns, uint64_t offset, size_t nbytes) noexcept nogil:
     if ns.fd < 0:
         copy_from_segments(core, ns.memory + offset)
@@ -176,14 +196,12 @@ cdef uint16_t _compare(Core *core, Namespace *ns, uint64_t offset, size_t nbytes
     cdef uint8_t *stored = ns.memory + offset
     cdef uint8_t *copy = NULL
     cdef uint16_t status = SUCCESS
-    cdef iovec whole
     cdef size_t i
     if ns.fd >= 0:
         stored = copy = <uint8_t *>malloc(nbytes)
         if copy == NULL:
             return INTERNAL_ERROR
-        whole.iov_base, whole.iov_len = copy, nbytes
-        if _file_transfer(ns.fd, &whole, 1, ns.offset + offset, False) < 0:
+        if read_storage(ns, offset, copy, nbytes) < 0:
             free(copy)
             return READ_ERROR
     for i in range(core.nsegments):
@@ -215,11 +233,19 @@ cdef uint16_t _write_zeroes(Core *core, Namespace *ns, uint64_t offset, size_t n
 
 # -- commands -----------------------------------------------------------------------------------------------------------
 
+cdef inline uint16_t _check_namespace(const Core *core, uint32_t nsid) noexcept nogil:
+    """An identifier beyond NN is invalid; one within it may be inactive (Base 2.0, 3.2.1.5)."""
+    if nsid == 0 or nsid > core.nn:
+        return INVALID_NAMESPACE | DNR
+    return SUCCESS if core.namespaces[nsid - 1].active else INVALID_FIELD | DNR
+
+
 cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
     """One namespace, or all with FFFFFFFFh (VWC bits 2:1 of Identify Controller say that this is supported)."""
     cdef uint32_t i
-    if sqe.nsid != ALL_NAMESPACES and (sqe.nsid == 0 or sqe.nsid > core.nn or not core.namespaces[sqe.nsid - 1].active):
-        return INVALID_NAMESPACE | DNR
+    cdef uint16_t status = SUCCESS if sqe.nsid == ALL_NAMESPACES else _check_namespace(core, sqe.nsid)
+    if status:
+        return status
     for i in range(core.nn):
         if (sqe.nsid == ALL_NAMESPACES or sqe.nsid == i + 1) and core.namespaces[i].active:
             if core.namespaces[i].fd >= 0 and fdatasync(core.namespaces[i].fd) < 0:
@@ -235,8 +261,9 @@ cdef uint16_t _access(Core *core, const Sqe *sqe) noexcept nogil:
     cdef size_t nbytes
     cdef uint64_t offset
     cdef uint16_t status
-    if sqe.nsid == 0 or sqe.nsid > core.nn or not core.namespaces[sqe.nsid - 1].active:
-        return INVALID_NAMESPACE | DNR
+    status = _check_namespace(core, sqe.nsid)
+    if status:
+        return status
     ns = &core.namespaces[sqe.nsid - 1]
     # No directive is supported (write's DTYPE, NVM 1.0, 3.2.6); PRINFO means nothing without protection information.
     if sqe.opcode == OPCODE_WRITE and sqe.cdw12 >> 20 & 0xF:

@@ -1,6 +1,6 @@
 # The queues as the controller has them, and the core of its state that compiled code works on.
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.mock.iommu cimport IovaMap, iova_translate
@@ -9,9 +9,13 @@ from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 cdef extern from "../mock/order.h" nogil:
     void mock_order_doorbell_before_entries()
     void mock_order_cqe_before_phase()
-    void mock_add(volatile uint32_t *counter, int by)
+    void mock_add(volatile uint32_t *counter, int32_t by)
     uint32_t mock_load(const volatile uint32_t *word)
     void mock_store(volatile uint32_t *word, uint32_t value)
+    uint32_t mock_exchange(volatile uint32_t *word, uint32_t value)
+    void mock_sleep(volatile uint32_t *word, uint32_t value, uint64_t nanoseconds)
+    void mock_wake(volatile uint32_t *word)
+    uint64_t mock_nanoseconds()
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -22,7 +26,9 @@ cdef extern from "<sys/uio.h>" nogil:
 cdef enum:
     SQE_BYTES = 64
     CQE_BYTES = 16
-    BURST = 64              # commands from one queue before the next has its turn
+    BURST = 64              # commands from one queue in its turn where arbitration sets no limit
+    CSTS = 0x1C             # controller status, as an offset in BAR 0
+    CSTS_CFS = 2
 
 
 # A command's status is the 15 bits of Base 2.0, 3.3.3.2.1: SC, SCT << 8, CRD << 11, M << 13, DNR << 14.
@@ -35,6 +41,7 @@ cdef enum:
     CID_CONFLICT = 0x03
     DATA_TRANSFER_ERROR = 0x04
     INTERNAL_ERROR = 0x06
+    ABORT_REQUESTED = 0x07
     ABORTED_SQ_DELETION = 0x08
     INVALID_NAMESPACE = 0x0B
     INVALID_PRP_OFFSET = 0x13
@@ -122,8 +129,85 @@ cdef struct Namespace:
     uint8_t *memory
 
 
+# What is done with a command that matches; the first rule that matches has it.
+cdef enum RuleKind:
+    RULE_HOLD
+    RULE_FAIL
+
+
+cdef struct Rule:
+    uint32_t id
+    RuleKind kind
+    int32_t qid             # negative: any
+    int32_t opcode          # negative: any
+    int64_t nsid            # negative: any
+    uint64_t skip           # matches that pass before the first that is taken
+    uint64_t left           # matches that are still taken
+    uint16_t status
+
+
+cdef struct Kept:           # a command that was fetched and waits for a word
+    uint32_t rule
+    uint16_t qid
+    Sqe sqe
+
+
+cdef enum:
+    ERRORS_KEPT = 64
+
+
+cdef struct ErrorNote:      # of the error information log (Base 2.0, 5.16.1.2)
+    uint64_t count
+    uint16_t sqid
+    uint16_t cid
+    uint16_t status
+    uint32_t nsid
+    uint64_t lba
+
+
+# Arbitration (Base 2.0, 3.4.4). Classes of weighted round robin; plain round robin has all queues in the first.
+cdef enum:
+    CLASS_ADMIN = 0
+    CLASS_URGENT = 1
+    CLASS_HIGH = 2
+    CLASS_MEDIUM = 3
+    CLASS_LOW = 4
+    CLASSES = 5
+
+
+cdef struct Arbiter:
+    bint weighted
+    uint32_t burst
+    uint32_t[5] weights
+    uint32_t[5] credits     # commands that a class may still have in this round
+    uint16_t *members[5]    # queue identifiers, by class
+    uint32_t[5] count
+    uint32_t[5] next        # whose turn it is
+    Sq *current
+    uint32_t current_class
+    uint32_t left           # of the current burst
+
+
 cdef struct Core:
     IovaMap map
+    Arbiter arbiter
+    volatile uint8_t *bar
+    volatile uint32_t want  # threads that wait for the data plane to stand still
+    bint running            # ready: commands are taken
+    bint special            # silent, or there are rules: look before executing
+    bint silent
+    bint admin_waiting      # `admin` waits for Python
+    Sqe admin
+    Rule *rules
+    size_t nrules
+    size_t rules_capacity
+    Kept *kept              # in the order of fetching
+    size_t nkept
+    size_t kept_capacity
+    int *irqs               # eventfds by vector, -1 for none
+    uint32_t nirqs
+    uint32_t irq_mask       # INTMS, of the first 32 vectors
+    bint posted             # some queue has `signal` set
     Sq **sqs                # by queue identifier; an entry that was never created is NULL
     Cq **cqs
     uint32_t nqueues        # identifiers 0 to nqueues - 1
@@ -135,9 +219,12 @@ cdef struct Core:
     size_t nsegments
     size_t segments_capacity
     bint fatal              # a queue's memory could not be reached
-    bint bad_register       # doorbell of a queue that does not exist
-    bint bad_value          # doorbell value that cannot be
-    bint blocked            # a command waits for room in its completion queue
+    uint32_t bad_registers  # stores to doorbells of queues that do not exist
+    uint32_t bad_values     # stores of values that cannot be
+    uint32_t nblocked       # completion queues with a backlog
+    size_t doorbell_stride
+    ErrorNote[64] errors    # the last ERRORS_KEPT
+    uint64_t nerrors        # ever
     uint64_t reads
     uint64_t writes
     uint64_t bytes_read
@@ -189,7 +276,7 @@ cdef inline void sq_look(Core *core, Sq *sq) noexcept nogil:
     sq.rung = value
     sq.doorbells += 1
     if value >= sq.entries:
-        core.bad_value = True
+        core.bad_values += 1
         return
     sq.tail = value
     mock_order_doorbell_before_entries()
@@ -205,7 +292,7 @@ cdef inline void cq_look(Core *core, Cq *cq) noexcept nogil:
     taken = value - cq.head if value >= cq.head else value + cq.entries - cq.head
     filled = cq.tail - cq.head if cq.tail >= cq.head else cq.tail + cq.entries - cq.head
     if value >= cq.entries or taken > filled:
-        core.bad_value = True
+        core.bad_values += 1
         return
     cq.head = value
     mock_order_doorbell_before_entries()
@@ -225,6 +312,7 @@ cdef inline void cq_store(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
         cq.phase ^= 1
     cq.posted += 1
     cq.signal = True
+    core.posted = True
 
 
 cdef inline bint cq_room(Core *core, Cq *cq) noexcept nogil:
@@ -242,6 +330,22 @@ cdef inline int cq_post(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
     return cq_defer(core, cq, cqe)
 
 
+cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1) noexcept nogil:
+    # Completes a command of this queue.
+    cdef Cqe cqe
+    cqe.dw0, cqe.dw1 = dw0, dw1
+    cqe.sqhd, cqe.sqid = <uint16_t>sq.head, sq.qid
+    cqe.cid_status = cid | <uint32_t>status << 17
+    cq_post(core, core.cqs[sq.cqid], &cqe)
+
+
+cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t status, uint64_t lba) noexcept nogil:
+    cdef ErrorNote *note = &core.errors[core.nerrors % ERRORS_KEPT]
+    core.nerrors += 1
+    note.count, note.sqid, note.cid, note.status = core.nerrors, sqid, sqe.cid, status
+    note.nsid, note.lba = sqe.nsid, lba
+
+
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil
 cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil
 
@@ -249,9 +353,10 @@ cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint3
                    volatile uint8_t *doorbell) except NULL
 cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, uint16_t vector, bint ien,
                    volatile uint8_t *doorbell) except NULL
-cdef int sq_set_busy(Sq *sq, uint16_t cid) except -1
+cdef void sq_set_busy(Core *core, Sq *sq, uint16_t cid) noexcept nogil
 cdef void sq_clear_busy(Sq *sq, uint16_t cid) noexcept nogil
 cdef void sq_delete(Core *core, Sq *sq) noexcept nogil
-cdef void cq_delete(Cq *cq) noexcept nogil
+cdef void cq_delete(Core *core, Cq *cq) noexcept nogil
+cdef void arbiter_rebuild(Core *core) noexcept nogil
 cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1
 cdef void core_free(Core *core) noexcept nogil

@@ -20,6 +20,8 @@ cdef void cq_drain(Core *core, Cq *cq) noexcept nogil:
         done += 1
     if done:
         cq.nbacklog -= done
+        if cq.nbacklog == 0:
+            core.nblocked -= 1
         memmove(cq.backlog, &cq.backlog[done], cq.nbacklog * sizeof(Cqe))
 
 
@@ -37,7 +39,8 @@ cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
         cq.backlog_capacity = capacity
     cq.backlog[cq.nbacklog] = cqe[0]
     cq.nbacklog += 1
-    core.blocked = True
+    if cq.nbacklog == 1:
+        core.nblocked += 1
     return 0
 
 
@@ -62,6 +65,7 @@ cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint3
     aio_mmio_write32(doorbell, 0)
     sq.live = True
     core.cqs[cqid].users += 1
+    arbiter_rebuild(core)
     return sq
 
 
@@ -87,16 +91,16 @@ cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, ui
     return cq
 
 
-cdef int sq_set_busy(Sq *sq, uint16_t cid) except -1:
+cdef void sq_set_busy(Core *core, Sq *sq, uint16_t cid) noexcept nogil:
     """Notes that a command with this CID was fetched and is not complete."""
     if sq.busy == NULL:
         sq.busy = <uint64_t *>calloc(BUSY_WORDS, sizeof(uint64_t))
         if sq.busy == NULL:
-            raise MemoryError("no memory for outstanding commands")
+            core.fatal = True
+            return
     if not is_busy(sq, cid):
         sq.busy[cid >> 6] |= <uint64_t>1 << (cid & 63)
         sq.nbusy += 1
-    return 0
 
 
 cdef void sq_clear_busy(Sq *sq, uint16_t cid) noexcept nogil:
@@ -112,21 +116,43 @@ cdef void sq_delete(Core *core, Sq *sq) noexcept nogil:
         core.cqs[sq.cqid].users -= 1
     sq.live = False
     sq.nbusy = 0
+    arbiter_rebuild(core)
     if sq.busy != NULL:
         memset(sq.busy, 0, BUSY_WORDS * sizeof(uint64_t))
     aio_mmio_write32(<volatile uint8_t *>sq.doorbell, 0)
 
 
-cdef void cq_delete(Cq *cq) noexcept nogil:
+cdef void cq_delete(Core *core, Cq *cq) noexcept nogil:
     """Ends a completion queue, with whatever waits for room in it."""
+    if cq.nbacklog:
+        core.nblocked -= 1
     cq.live = False
     cq.nbacklog = 0
     cq.signal = False
     aio_mmio_write32(<volatile uint8_t *>cq.doorbell, 0)
 
 
+cdef void arbiter_rebuild(Core *core) noexcept nogil:
+    """Sorts the live queues into their classes; a burst that was under way ends."""
+    cdef Arbiter *arbiter = &core.arbiter
+    cdef uint32_t i, which
+    for i in range(CLASSES):
+        arbiter.count[i] = 0
+        arbiter.next[i] = 0
+        arbiter.credits[i] = arbiter.weights[i]
+    arbiter.current = NULL
+    arbiter.left = 0
+    for i in range(core.nqueues):
+        if core.sqs[i] == NULL or not core.sqs[i].live:
+            continue
+        which = CLASS_ADMIN if i == 0 or not arbiter.weighted else CLASS_URGENT + core.sqs[i].qprio
+        arbiter.members[which][arbiter.count[which]] = <uint16_t>i
+        arbiter.count[which] += 1
+
+
 cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1:
     """Makes the tables; `core_free` undoes it, also when this raises."""
+    cdef int i
     memset(core, 0, sizeof(Core))
     core.nqueues, core.nn = nqueues, nn
     core.page_shift = 12
@@ -136,6 +162,12 @@ cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfe
     core.cqs = <Cq **>calloc(nqueues, sizeof(void *))
     core.namespaces = <Namespace *>calloc(nn, sizeof(Namespace))
     core.segments = <iovec *>calloc(core.segments_capacity, sizeof(iovec))
+    core.arbiter.burst = BURST
+    for i in range(CLASSES):
+        core.arbiter.members[i] = <uint16_t *>calloc(nqueues, sizeof(uint16_t))
+        core.arbiter.weights[i] = 1
+        if core.arbiter.members[i] == NULL:
+            raise MemoryError("no memory for the queues of a mock controller")
     if core.sqs == NULL or core.cqs == NULL or core.namespaces == NULL or core.segments == NULL:
         raise MemoryError("no memory for the queues of a mock controller")
     return 0
@@ -156,5 +188,10 @@ cdef void core_free(Core *core) noexcept nogil:
     free(core.cqs)
     free(core.namespaces)
     free(core.segments)
+    free(core.rules)
+    free(core.kept)
+    free(core.irqs)
+    for i in range(CLASSES):
+        free(core.arbiter.members[i])
     iova_clear(&core.map)
     memset(core, 0, sizeof(Core))

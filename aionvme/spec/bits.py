@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self, overload
 
 
 class BitField:
-    """One row: where a field lies in its word, and what it is. As an attribute it reads and writes those bits."""
+    """One row: where a field lies in its word, and what it is. As an attribute it gives and sets the bits."""
 
     __slots__ = ("doc", "low", "mask", "name", "width")
 

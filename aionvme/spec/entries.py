@@ -1,8 +1,8 @@
 """Submission and completion queue entries, and the 64 bytes of each admin command.
 
-A builder leaves the command identifier and, but for the creation of queues, the data pointer at zero: whoever posts the
-entry fills them in. The tables of command dwords serve both sides: the driver builds by them, a controller in software
-reads by them.
+A builder leaves the command identifier and, but for the creation of queues, the data pointer at zero: whoever
+posts the entry fills them in. The tables of command dwords serve both sides: the driver builds by them, a
+controller in software reads by them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ CQE_BYTES = Cqe.SIZE
 
 
 class SglDescriptor(Structure, size=16):
-    """SGL descriptor, as data block, bit bucket, segment and last segment share it (NVMe Base 2.0, 4.1.2, Figure 109)."""
+    """SGL descriptor, as data block, bit bucket, segment and last segment have it (NVMe Base 2.0, 4.1.2)."""
 
     addr: int = u64(0, "Address")
     length: int = u32(8, "Length in bytes")
@@ -98,7 +98,7 @@ class SglDescriptor(Structure, size=16):
     sglid: int = u8(15, "Type in bits 7:4, subtype in bits 3:0")
 
 
-# -- command dwords ----------------------------------------------------------------------------------------------------
+# -- command dwords ------------------------------------------------------------------------------------------
 
 
 class IdentifyCdw10(Bits, width=32):
@@ -116,7 +116,7 @@ class IdentifyCdw11(Bits, width=32):
 
 
 class UuidCdw14(Bits, width=32):
-    """Command dword 14 of Identify, Get Features and Set Features (NVMe Base 2.0, 5.17, Figure 272; 5.15; 5.27)."""
+    """Command dword 14 of Identify, Get Features and Set Features (NVMe Base 2.0, 5.17, 5.15, 5.27)."""
 
     uidx = bits(0, 7, "UUID index")
 
@@ -189,7 +189,7 @@ class CreateSqCdw11(Bits, width=32):
     cqid = bits(16, 16, "Completion queue identifier")
 
 
-# -- builders ----------------------------------------------------------------------------------------------------------
+# -- builders ------------------------------------------------------------------------------------------------
 
 
 def identify(
@@ -224,9 +224,11 @@ def get_log_page(
         nbytes: Bytes to transfer, a multiple of 4.
         nsid: Namespace, or all.
         offset: Byte offset into the page, a multiple of 4.
-        lsp, lsi: Log specific parameter and identifier.
+        lsp: Log specific parameter.
+        lsi: Log specific identifier.
         retain_event: RAE: the event that belongs to the page stays.
-        uuid_index, csi: Of pages that ask for them.
+        uuid_index: UUID index, of vendor specific pages.
+        csi: I/O command set, of pages that have one each.
 
     Raises:
         ValueError: `nbytes` or `offset` is no multiple of 4, or a value does not fit in its field.

@@ -1,4 +1,7 @@
-"""What Identify gives: controllers, namespaces, and the lists of them (NVMe Base 2.0, 5.17.2; NVM Command Set 1.0, 4.1.5)."""
+"""What Identify gives: controllers, namespaces, and lists of them.
+
+NVMe Base 2.0, 5.17.2, and NVM Command Set 1.0, 4.1.5.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from aionvme.spec.structure import (
 IDENTIFY_BYTES = 4096
 
 
-# -- controller --------------------------------------------------------------------------------------------------------
+# -- controller ----------------------------------------------------------------------------------------------
 
 
 class Cmic(Bits, width=8):
@@ -290,7 +293,7 @@ class IdentifyController(Structure, size=IDENTIFY_BYTES):
         return self.psd[: self.npss + 1]
 
 
-# -- namespace ---------------------------------------------------------------------------------------------------------
+# -- namespace -----------------------------------------------------------------------------------------------
 
 
 class Nsfeat(Bits, width=8):
@@ -463,7 +466,7 @@ class IdentifyNamespace(Structure, size=IDENTIFY_BYTES):
         return Dps(self.dps).pit
 
 
-# -- lists -------------------------------------------------------------------------------------------------------------
+# -- lists ---------------------------------------------------------------------------------------------------
 
 
 def decode_nsid_list(data: Buffer) -> tuple[int, ...]:
@@ -543,7 +546,7 @@ class NamespaceDescriptor:
 
 
 def decode_namespace_descriptors(data: Buffer) -> tuple[NamespaceDescriptor, ...]:
-    """Namespace identification descriptors (NVMe Base 2.0, 5.17.2.3, Figure 277), ended by one of length 0."""
+    """Namespace identification descriptors (NVMe Base 2.0, 5.17.2.3), ended by one of length 0."""
     raw = bytes(data[:IDENTIFY_BYTES])
     if len(raw) < IDENTIFY_BYTES:
         raise DecodeError(f"namespace descriptors have {IDENTIFY_BYTES} bytes, and here are {len(raw)}")

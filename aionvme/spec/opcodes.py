@@ -101,7 +101,7 @@ class Cns(IntEnum):
 
 @unique
 class FeatureId(IntEnum):
-    """Features (NVMe Base 2.0, 5.27.1, Figure 317; NVM Command Set 1.0, 4.1.3). FDP came after Base 2.0 (TP4146)."""
+    """Features (NVMe Base 2.0, 5.27.1; NVM Command Set 1.0, 4.1.3). FDP came after Base 2.0 (TP4146)."""
 
     ARBITRATION = 0x01
     POWER_MANAGEMENT = 0x02
@@ -143,7 +143,7 @@ class FeatureId(IntEnum):
 
 @unique
 class LogPageId(IntEnum):
-    """Log pages (NVMe Base 2.0, 5.16.1, Figure 202; Zoned Namespace 1.1, 4.4). FDP came after Base 2.0 (TP4146)."""
+    """Log pages (NVMe Base 2.0, 5.16.1; Zoned Namespace 1.1, 4.4). FDP came after Base 2.0 (TP4146)."""
 
     SUPPORTED_LOG_PAGES = 0x00
     ERROR_INFORMATION = 0x01

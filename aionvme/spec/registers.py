@@ -1,4 +1,4 @@
-"""The controller's registers: offsets, and their fields (NVMe Base 2.0, 3.1.3, Figures 35 to 71; PCIe Transport 1.0, 3.1)."""
+"""The controller's registers: their offsets and fields (NVMe Base 2.0, 3.1.3; PCIe Transport 1.0, 3.1)."""
 
 from __future__ import annotations
 
@@ -185,6 +185,21 @@ class Cmbsts(Bits, width=32):
     cbai = bits(0, 1, "Controller base address invalid")
 
 
+class Cmbebs(Bits, width=32):
+    """Controller memory buffer elasticity buffer size (3.1.3.18)."""
+
+    cmbszu = bits(0, 4, "Unit: 0 for 1 B, 1 for 1 KiB, 2 for 1 MiB, 3 for 1 GiB")
+    cmbrbb = bits(4, 1, "Reads bypass the buffer")
+    cmbwbz = bits(8, 24, "Size in that unit")
+
+
+class Cmbswtp(Bits, width=32):
+    """Controller memory buffer sustained write throughput (3.1.3.19)."""
+
+    cmbswtu = bits(0, 4, "Unit: 0 for 1 B/s, 1 for 1 KiB/s, 2 for 1 MiB/s, 3 for 1 GiB/s")
+    cmbswtv = bits(8, 24, "Throughput in that unit")
+
+
 class Crto(Bits, width=32):
     """Controller ready timeouts (3.1.3.21)."""
 
@@ -217,3 +232,25 @@ class Pmrsts(Bits, width=32):
     nrdy = bits(8, 1, "Not ready")
     hsts = bits(9, 3, "Health status")
     cbai = bits(12, 1, "Controller base address invalid")
+
+
+class Pmrebs(Bits, width=32):
+    """Persistent memory region elasticity buffer size (3.1.3.25)."""
+
+    pmrszu = bits(0, 4, "Unit: 0 for 1 B, 1 for 1 KiB, 2 for 1 MiB, 3 for 1 GiB")
+    rbb = bits(4, 1, "Reads bypass the buffer")
+    pmrwbz = bits(8, 24, "Size in that unit")
+
+
+class Pmrswtp(Bits, width=32):
+    """Persistent memory region sustained write throughput (3.1.3.26)."""
+
+    pmrswtu = bits(0, 4, "Unit: 0 for 1 B/s, 1 for 1 KiB/s, 2 for 1 MiB/s, 3 for 1 GiB/s")
+    pmrswtv = bits(8, 24, "Throughput in that unit")
+
+
+class Pmrmscl(Bits, width=32):
+    """Persistent memory region memory space control, lower (3.1.3.27)."""
+
+    cmse = bits(1, 1, "Controller memory space enable")
+    cba = bits(12, 20, "Controller base address, bits 31:12; PMRMSCU holds bits 63:32")

@@ -1,4 +1,4 @@
-"""Status of a completed command: the table of codes, and the 15 bits of a completion queue entry that hold one."""
+"""Status of a completed command: the table of codes, and the 15 bits of a completion that hold one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class StatusCodeType(IntEnum):
 class StatusCode(IntEnum):
     """Every status code, as sct << 8 | sc, with its text. This is the table: name = sct, sc, text.
 
-    NVMe Base 2.0, 3.3.3.2.1, Figures 97 to 101, with the codes of the NVM Command Set 1.0 (2.3), of Zoned Namespaces
-    1.1 (2.3) and of Key Value 1.0. Codes of later revisions are marked with theirs. Where a code of the command specific
-    type means another thing to a Fabrics command (80h to BFh), it is left out: those commands do not exist on PCIe.
+    NVMe Base 2.0, 3.3.3.2.1, with the codes of the NVM, Zoned Namespace (1.1) and Key Value command sets. A code
+    of a later revision is marked with it. What the command specific codes 80h to BFh mean to a Fabrics command
+    is left out: those commands do not exist on PCIe.
     """
 
     text: str
@@ -174,8 +174,8 @@ _FIRST_VENDOR_SC = 0xC0
 class Status:
     """The status field of a completion queue entry (NVMe Base 2.0, 3.3.3.2.1, Figure 94), immutable.
 
-    False on success. Equal to a `StatusCode` that it carries, whatever its other bits; equal to another `Status` in all
-    bits.
+    False on success. Equal to the `StatusCode` that it carries, whatever its other bits; equal to another
+    `Status` in all bits.
 
     Args:
         field: The 15 bits without the phase tag: SC 7:0, SCT 10:8, CRD 12:11, M 13, DNR 14.

@@ -5,8 +5,8 @@
         lbads: int = u8(2, "LBA data size, as a power of two")
 
 From the table come an immutable class with typed attributes that default to zero, `decode`, `encode`, `SIZE`,
-`ROWS` and `to_dict`. All integers are little-endian (NVMe Base 2.0, 1.8). A duplicate name, an overlap, or a row that
-leaves the structure fails at import.
+`ROWS` and `to_dict`. All integers are little-endian (NVMe Base 2.0, 1.8). A duplicate name, an overlap, or a
+row that leaves the structure fails at import.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Row:
         bits: The table of its bits, where it has one.
         default: The value of a field of zeros.
         unpack, pack: Between the field's bytes and its value.
-        convert: Brings a value given to the constructor into the form that `unpack` gives; None if there is one form.
+        convert: Brings a value given to the constructor into the form that `unpack` gives; None for no need.
         plain: Brings the value into a form that JSON knows.
     """
 
@@ -71,7 +71,7 @@ class Row:
         return self.offset + self.size
 
 
-# -- kinds of row. Each is typed Any: to a type checker it is the field's default value. -----------------------------
+# -- kinds of row. Each is typed Any: to a type checker it is the field's default value. ---------------------
 
 
 def _from_little(raw: bytes) -> int:
@@ -80,7 +80,7 @@ def _from_little(raw: bytes) -> int:
 
 def uint(offset: int, size: int, doc: str = "", *, bits: type[Bits] | None = None) -> Any:
     """An unsigned integer of `size` bytes."""
-    if bits is not None and bits.WIDTH != size * 8:
+    if bits is not None and size * 8 != bits.WIDTH:
         raise TypeError(f"{bits.__name__} has {bits.WIDTH} bits and its field {size} bytes")
 
     def pack(value: int) -> bytes:
@@ -130,7 +130,7 @@ def uints(offset: int, size: int, count: int, doc: str = "") -> Any:
 
 
 def ascii_text(offset: int, size: int, doc: str = "") -> Any:
-    """ASCII padded with spaces (Base 2.0, 1.8): a str without the padding. Bytes beyond ASCII stay one character each."""
+    """ASCII padded with spaces (NVMe Base 2.0, 1.8): a str without them. Other bytes are Latin-1."""
 
     def unpack(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip("\0 ")
@@ -175,7 +175,7 @@ def nested(offset: int, kind: type[Structure], doc: str = "") -> Any:
 
 
 def array(offset: int, kind: type[Structure], count: int, doc: str = "") -> Any:
-    """`count` structures one after the other, as a tuple. A shorter tuple is filled with structures of zeros."""
+    """`count` structures one after the other, as a tuple. A shorter one is filled with zeros."""
     size = kind.SIZE
     empty = kind()
 
@@ -215,12 +215,12 @@ def _fit(value: bytes, size: int) -> bytes:
     return value
 
 
-# -- the class --------------------------------------------------------------------------------------------------------
+# -- the class -----------------------------------------------------------------------------------------------
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Structure(metaclass=TableMeta):
-    """A structure of the specification. Subclass it with its size in bytes, and rows made by the functions above.
+    """A structure of the specification. Subclass it with its size in bytes, and rows made as above.
 
     Attributes:
         SIZE: Bytes.
@@ -229,9 +229,11 @@ class Structure(metaclass=TableMeta):
 
     SIZE: ClassVar[int] = 0
     ROWS: ClassVar[dict[str, Row]] = {}
+    _DEFAULTS: ClassVar[dict[str, Any]] = {}
+    _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
-        """Takes the rows and makes the class immutable, with equality by value and a constructor by keyword."""
+        """Takes the rows, checks them, and makes the class immutable."""
         super().__init_subclass__(**kwargs)
         cls.SIZE = size
         cls.ROWS = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
@@ -239,7 +241,7 @@ class Structure(metaclass=TableMeta):
         fields = {
             row.name: attrs.field(default=row.default, converter=row.convert) for row in cls.ROWS.values()
         }
-        attrs.define(cls, these=fields, frozen=True, slots=False, kw_only=True, repr=False)
+        attrs.define(cls, these=fields, frozen=True, slots=False, kw_only=True, repr=False, eq=False)
 
     @classmethod
     def decode(cls, data: Buffer) -> Self:
@@ -280,13 +282,31 @@ class Structure(metaclass=TableMeta):
             for row in self.ROWS.values()
         }
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
     def __repr__(self) -> str:
         shown = (
-            f"{name}={getattr(self, name)!r}"
+            f"{name}={_without_zeros(getattr(self, name), row.default)!r}"
             for name, row in self.ROWS.items()
             if getattr(self, name) != row.default
         )
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _without_zeros(value: Any, default: Any) -> Any:
+    """A tuple or bytes without the zeros at its end: the constructor fills them in again."""
+    if isinstance(value, bytes):
+        return value.rstrip(b"\0")
+    if isinstance(value, tuple):
+        used = max(at for at, item in enumerate(value) if item != default[at]) + 1
+        return value[:used]
+    return value
 
 
 def _check(cls: type[Structure]) -> None:

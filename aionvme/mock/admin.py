@@ -1,0 +1,173 @@
+"""Owns the admin commands as the controller executes them (NVMe Base 2.0, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aionvme.mock.events import Events
+from aionvme.mock.features import Features
+from aionvme.mock.identify import Identify
+from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
+from aionvme.mock.refusal import Refused
+from aionvme.spec.entries import Sqe
+from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId
+from aionvme.spec.registers import Cc, Reg
+from aionvme.spec.status import StatusCode
+
+if TYPE_CHECKING:
+    from aionvme.mock.machine import Machine
+    from aionvme.mock.options import MockOptions
+
+# A queue's memory starts at a page of CC.MPS; entries have 2**6 and 2**4 bytes.
+_SQE_POWER, _CQE_POWER = 6, 4
+
+
+class Admin:
+    """Executes admin commands. The machine calls it, standing still, one command at a time."""
+
+    def __init__(self, machine: Machine, options: MockOptions) -> None:
+        self._machine = machine
+        self._options = options
+        self._identify = Identify(options)
+        self.features = Features(machine, options)
+        self.logs = LogPages(machine, options, self.features)
+        self.events = Events(machine, options.event_limit, self.features)
+        self._commands: dict[int, Callable[[Sqe], int | None]] = {
+            AdminOpcode.DELETE_IO_SQ: self._delete_sq,
+            AdminOpcode.CREATE_IO_SQ: self._create_sq,
+            AdminOpcode.GET_LOG_PAGE: self._get_log_page,
+            AdminOpcode.DELETE_IO_CQ: self._delete_cq,
+            AdminOpcode.CREATE_IO_CQ: self._create_cq,
+            AdminOpcode.IDENTIFY: self._do_identify,
+            AdminOpcode.ABORT: self._abort,
+            AdminOpcode.SET_FEATURES: self._set_features,
+            AdminOpcode.GET_FEATURES: self.features.get,
+            AdminOpcode.ASYNC_EVENT_REQUEST: self.events.request,
+        }
+
+    def reset(self) -> None:
+        """Controller reset: outstanding event requests go, features have their defaults."""
+        self.events.reset()
+        self.features.reset()
+
+    def execute(self, raw: bytes) -> None:
+        """Executes one command and completes it, unless it stays outstanding."""
+        sqe = Sqe.decode(raw)
+        try:
+            dw0 = self._execute(sqe)
+        except Refused as refused:
+            self._machine.note_error(sqe.cid, sqe.nsid, refused.field)
+            self._machine.complete(0, sqe.cid, refused.field, 0, 0)
+            return
+        if dw0 is not None:
+            self._machine.complete(0, sqe.cid, 0, dw0, 0)
+
+    def _execute(self, sqe: Sqe) -> int | None:
+        command = self._commands.get(sqe.opc)
+        if command is None:
+            raise Refused(StatusCode.INVALID_OPCODE)
+        if sqe.fuse or sqe.psdt:
+            raise Refused(StatusCode.INVALID_FIELD)  # neither is supported
+        return command(sqe)
+
+    def bad_doorbell(self, value: bool) -> None:
+        """A doorbell was written that should not have been; `value`: with a value that can't be."""
+        self.events.report(0, int(value), LogPageId.ERROR_INFORMATION)
+
+    def _give(self, sqe: Sqe, data: bytes) -> int:
+        status = self._machine.data_in(sqe.prp1, sqe.prp2, data)
+        if status:
+            raise Refused.by_field(status)
+        return 0
+
+    # -- queues ------------------------------------------------------------------------------------------------------
+
+    def _check_queue(self, sqe: Sqe, power: int, wanted: int) -> None:
+        """What both kinds of queue ask: entry size as enabled, entries, memory."""
+        entries = (sqe.cdw10 >> 16) + 1
+        if entries < 2 or entries > self._options.queue_entries or power != wanted:
+            raise Refused(StatusCode.INVALID_QUEUE_SIZE)
+        if not sqe.cdw11 & 1:  # PC: CAP.CQR wants contiguous queues
+            raise Refused(StatusCode.INVALID_FIELD)
+        if sqe.prp1 % (1 << 12 + self._cc.mps):
+            raise Refused(StatusCode.PRP_OFFSET_INVALID)
+
+    @property
+    def _cc(self) -> Cc:
+        return Cc(self._machine.get32(Reg.CC))
+
+    def _create_cq(self, sqe: Sqe) -> int:
+        qid, vector = sqe.cdw10 & 0xFFFF, sqe.cdw11 >> 16
+        if not 1 <= qid <= self.features.queues[1] or self._machine.has_cq(qid):
+            raise Refused(StatusCode.INVALID_QUEUE_IDENTIFIER)
+        self._check_queue(sqe, self._cc.iocqes, _CQE_POWER)
+        if vector >= max(self._options.num_irqs, 1):
+            raise Refused(StatusCode.INVALID_INTERRUPT_VECTOR)
+        self._machine.create_cq(qid, sqe.prp1, (sqe.cdw10 >> 16) + 1, vector, bool(sqe.cdw11 >> 1 & 1))
+        return 0
+
+    def _create_sq(self, sqe: Sqe) -> int:
+        qid, cqid = sqe.cdw10 & 0xFFFF, sqe.cdw11 >> 16
+        if not 1 <= qid <= self.features.queues[0] or self._machine.has_sq(qid):
+            raise Refused(StatusCode.INVALID_QUEUE_IDENTIFIER)
+        if not 1 <= cqid <= self.features.queues[1]:
+            raise Refused(StatusCode.INVALID_QUEUE_IDENTIFIER)
+        if not self._machine.has_cq(cqid):
+            raise Refused(StatusCode.COMPLETION_QUEUE_INVALID)
+        self._check_queue(sqe, self._cc.iosqes, _SQE_POWER)
+        self._machine.create_sq(qid, cqid, sqe.prp1, (sqe.cdw10 >> 16) + 1, sqe.cdw11 >> 1 & 3)
+        return 0
+
+    def _delete_sq(self, sqe: Sqe) -> int:
+        qid = sqe.cdw10 & 0xFFFF
+        if qid == 0 or not self._machine.has_sq(qid):
+            raise Refused(StatusCode.INVALID_QUEUE_IDENTIFIER)
+        self._machine.delete_sq(qid)
+        return 0
+
+    def _delete_cq(self, sqe: Sqe) -> int:
+        qid = sqe.cdw10 & 0xFFFF
+        if qid == 0 or not self._machine.has_cq(qid):
+            raise Refused(StatusCode.INVALID_QUEUE_IDENTIFIER)
+        if self._machine.cq_users(qid):
+            raise Refused(StatusCode.INVALID_QUEUE_DELETION)
+        self._machine.delete_cq(qid)
+        return 0
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+
+    def _do_identify(self, sqe: Sqe) -> int:
+        return self._give(sqe, self._identify.answer(sqe))
+
+    def _get_log_page(self, sqe: Sqe) -> int:
+        self._give(sqe, self.logs.answer(sqe))
+        if not sqe.cdw10 >> 15 & 1:  # RAE: retain asynchronous event
+            lid = sqe.cdw10 & 0xFF
+            if lid == LogPageId.CHANGED_NAMESPACES:
+                self.logs.changed.clear()
+            self.events.page_was_read(lid)
+        return 0
+
+    def _set_features(self, sqe: Sqe) -> int:
+        dw0 = self.features.set(sqe)
+        if sqe.cdw10 & 0xFF == FeatureId.TEMPERATURE_THRESHOLD:
+            self._look_at_temperature()
+        return dw0
+
+    def _look_at_temperature(self) -> None:
+        """A threshold that is passed is a critical warning, where that event is switched on (5.27.1.8)."""
+        if self.features.over_temperature(COMPOSITE_KELVIN):
+            if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) & 2:
+                self.events.report(1, 1, LogPageId.SMART)
+
+    def _abort(self, sqe: Sqe) -> int:
+        """What is kept, and requests for events, can be aborted; everything else was executed at once (5.1)."""
+        sqid, cid = sqe.cdw10 & 0xFFFF, sqe.cdw10 >> 16
+        if self._machine.count_kept(0, AdminOpcode.ABORT) >= self._options.abort_limit:
+            raise Refused(StatusCode.ABORT_LIMIT_EXCEEDED, dnr=False)
+        if not self._machine.has_sq(sqid):
+            raise Refused(StatusCode.INVALID_FIELD)
+        if self._machine.abort_kept(sqid, cid) or (sqid == 0 and self.events.abort(cid)):
+            return 0
+        return 1

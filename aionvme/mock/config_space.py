@@ -1,0 +1,86 @@
+"""Owns the mock's PCI configuration space: a type 0 header and three capabilities, in the bytes of PCI 3.0, 6.1."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from aionvme.errors import UsageError
+
+if TYPE_CHECKING:
+    from aionvme.mock.machine import Machine
+
+VENDOR, DEVICE = 0x1B36, 0x0010  # those of QEMU's NVMe controller, which are for software devices
+NBYTES = 4096
+_COMMAND, _BAR0, _PM, _MSIX, _EXPRESS = 0x04, 0x10, 0x40, 0x50, 0x60
+_BUS_MASTER = 0x4
+
+
+class ConfigSpace:
+    """4096 bytes, and a mask of the bits that can be written.
+
+    Attributes:
+        num_irqs: Entries of the MSI-X table.
+        removed: The device is gone: all bytes read as ones.
+    """
+
+    def __init__(self, machine: Machine, num_irqs: int, table_offset: int) -> None:
+        self._machine = machine
+        self.num_irqs = num_irqs
+        self._table_offset = table_offset
+        self.removed = False
+        self._writable = bytearray(NBYTES)
+        self._bytes = bytearray(NBYTES)
+        self.reset()
+
+    def reset(self) -> None:
+        """As after a reset: memory space and bus mastering off."""
+        self._bytes = bytearray(NBYTES)
+        put = self._put
+        put(0x00, "<HHHHBBBB", VENDOR, DEVICE, 0, 0x0010, 0, 0x02, 0x08, 0x01)  # status: capability list
+        put(_COMMAND, "<H", 0, writable=0x0547)
+        size_mask = ~(self._machine.bar_size - 1) & 0xFFFFFFFF
+        put(_BAR0, "<II", 0x4, 0, writable=size_mask)  # memory, 64 bits wide
+        put(_BAR0 + 4, "<I", 0, writable=0xFFFFFFFF)
+        put(0x2C, "<HH", VENDOR, 0x1100)
+        put(0x34, "<B", _PM)
+        put(0x3C, "<BB", 0, 1, writable=0xFF)
+        put(_PM, "<BBHH", 0x01, _MSIX if self.num_irqs else _EXPRESS, 0x0003, 0x0008)  # version 3, no soft reset
+        put(_PM + 4, "<H", 0x0008, writable=0x0003)
+        if self.num_irqs:
+            put(_MSIX, "<BBHII", 0x11, _EXPRESS, self.num_irqs - 1, self._table_offset, self._pba_offset)
+            put(_MSIX + 2, "<H", self.num_irqs - 1, writable=0xC000)
+        # PCI Express endpoint, version 2; function level reset is there (device capabilities, bit 28).
+        put(_EXPRESS, "<BBHIHH", 0x10, 0, 0x0002, 0x10008001, 0, 0)
+        put(_EXPRESS + 8, "<H", 0x2810, writable=0x78FF)
+        put(_EXPRESS + 12, "<IHH", 0x00000043, 0, 0x1043)  # 8 GT/s, four lanes
+        self._machine.set_bus_master(False)
+
+    @property
+    def _pba_offset(self) -> int:
+        return self._table_offset + 16 * self.num_irqs
+
+    def _put(self, offset: int, form: str, *values: int, writable: int = 0) -> None:
+        struct.pack_into(form, self._bytes, offset, *values)
+        first = struct.calcsize("<" + form[1])
+        self._writable[offset : offset + first] = writable.to_bytes(first, "little")
+
+    def _check(self, offset: int, nbytes: int) -> None:
+        if offset < 0 or nbytes < 0 or offset + nbytes > NBYTES:
+            raise UsageError(f"{nbytes} bytes at {offset:#x} are not within configuration space ({NBYTES} bytes)")
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Bytes, all ones once the device was removed."""
+        self._check(offset, nbytes)
+        return b"\xff" * nbytes if self.removed else bytes(self._bytes[offset : offset + nbytes])
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Changes the bits that can be written."""
+        self._check(offset, len(data))
+        if self.removed:
+            return
+        with self._machine:
+            for index, byte in enumerate(data, offset):
+                mask = self._writable[index]
+                self._bytes[index] = self._bytes[index] & ~mask | byte & mask
+            self._machine.set_bus_master(bool(self._bytes[_COMMAND] & _BUS_MASTER))

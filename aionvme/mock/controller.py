@@ -1,0 +1,384 @@
+"""Owns `MockController`: the NVMe controller in this process, as tests make it, open it and interfere with it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from aionvme.errors import AddressError, UsageError
+from aionvme.mock.admin import Admin
+from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
+from aionvme.mock.function import MockFunction
+from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.loop_drive import LoopDrive
+from aionvme.mock.machine import Machine
+from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.registers import Registers
+from aionvme.mock.storage import Storage
+from aionvme.pci.device import PciDevice
+from aionvme.spec.status import Status, StatusCode
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["MockController"]
+
+_DOORBELLS = 0x1000
+_PAGE = 4096
+_HOLD, _FAIL = 0, 1
+_ANY = -1
+
+_open: weakref.WeakSet[MockController] = weakref.WeakSet()
+_numbers = itertools.count()
+
+
+class MockController:
+    """An NVMe controller in software. `open` gives the function by which a driver reaches it.
+
+    Every attribute and method may be used from any thread.
+
+    Args:
+        namespaces: How many, or one `NamespaceConfig` each.
+        size: Bytes of each namespace, where a number of them is given.
+        lba: Bytes of a block, a power of two from 512 to 65536, where a number of namespaces is given.
+        noiob: Namespace optimal I/O boundary in blocks, 0 for none, where a number of namespaces is given.
+        storage: Path of a file that holds all namespaces one after the other and survives; it is sparse. None: memory,
+            touched when it is used.
+        serial, model, firmware: ASCII of Identify Controller, at most 20, 40 and 8 characters.
+        queue_entries: Entries that a queue may have (CAP.MQES + 1), 2 to 65536.
+        num_io_queues: I/O queues of either kind, 1 to 65534.
+        mdts: Most bytes of one command, a power of two of 4096 or more; or its power of 4096; 0 for no limit.
+        wrr: Weighted round robin with urgent priority class is offered (CAP.AMS).
+        timeout: CAP.TO in seconds.
+        ready_delay: Seconds until CSTS.RDY follows CC.EN.
+        shutdown_delay: Seconds until a shutdown is complete.
+        dstrd: Doorbell stride, CAP.DSTRD.
+        mpsmax: Largest memory page, CAP.MPSMAX.
+        num_irqs: MSI-X vectors.
+        abort_limit, event_limit: Abort commands and Asynchronous Event Requests that may be outstanding.
+        drive: "thread", a thread of its own; "step", by `step`; "loop", by the event loop that runs when it is opened.
+
+    Raises:
+        UsageError: An argument that can't be.
+        OSError: The file of `storage` can't be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespaces: int | Sequence[NamespaceConfig] = 1,
+        size: int = 64 * MiB,
+        lba: int = 512,
+        noiob: int = 0,
+        storage: str | os.PathLike[str] | None = None,
+        serial: str = "AIONVME0",
+        model: str = "aionvme mock",
+        firmware: str = "1.0",
+        queue_entries: int = 1024,
+        num_io_queues: int = 64,
+        mdts: int = 5,
+        wrr: bool = False,
+        timeout: float = 5.0,
+        ready_delay: float = 0.0,
+        shutdown_delay: float = 0.0,
+        dstrd: int = 0,
+        mpsmax: int = 4,
+        num_irqs: int = 65,
+        abort_limit: int = 4,
+        event_limit: int = 4,
+        drive: str = "thread",
+    ) -> None:
+        self._closed = True
+        options = MockOptions.make(
+            namespaces, size, lba, noiob, storage=storage, serial=serial, model=model, firmware=firmware,
+            queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
+            ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax, num_irqs=num_irqs,
+            abort_limit=abort_limit, event_limit=event_limit, drive=drive,
+        )  # fmt: skip
+        self.options = options
+        self.pci_dev = PciDevice(f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR)
+        nqueues = num_io_queues + 1
+        table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
+        bar_size = 1 << max(table + 16 * num_irqs + num_irqs // 8, 4 * _PAGE).bit_length()
+        self._machine = Machine(
+            nqueues, len(options.namespaces), options.max_transfer, options.doorbell_stride, num_irqs, bar_size
+        )
+        self._storage = Storage(self._machine, options)
+        self._admin = Admin(self._machine, options)
+        self._machine.handler = self._admin
+        self._registers = Registers(self._machine, options, self._admin)
+        self._config = ConfigSpace(self._machine, num_irqs, table)
+        self._lock = threading.RLock()
+        self._function: weakref.ref[MockFunction] | None = None
+        self._loop_drive: LoopDrive | None = None
+        self._rules = itertools.count(1)
+        self._silent = False
+        if drive == "thread":
+            self._machine.start_thread(f"aionvme {self.pci_dev}")
+        self._closed = False
+        _open.add(self)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Self:
+        """As the options of an address say ("mock:?size=1GiB&lba=4096").
+
+        Raises:
+            AddressError: An option that there is not, or a bad value; the message lists what there is.
+        """
+        try:
+            return cls(**parse_options(options))
+        except UsageError as error:
+            raise AddressError(f"mock: {error}") from error
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    def open(self, *, owned: bool = False) -> MockFunction:
+        """The function that a driver takes; one at a time. Its storage is as the one before left it.
+
+        Args:
+            owned: Closing the function closes the mock as well.
+
+        Raises:
+            AddressError: It is open already, or was removed.
+            UsageError: The mock is closed; or it is driven by an event loop, and none runs.
+        """
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"{self!r} is closed")
+            if self._registers.gone:
+                raise AddressError(f"{self.pci_dev}: no such device: the mock was removed")
+            if self._function is not None and self._function() is not None:
+                raise AddressError(f"{self.pci_dev} is in use: a mock controller is opened once at a time. Close it first")
+            if self.options.drive == "loop":
+                self._loop_drive = self._drive_by_loop()
+            function = MockFunction(
+                self.pci_dev, self, self._machine, self._registers, self._config,
+                owned=owned, parks=self.options.drive != "step",
+            )  # fmt: skip
+            self._function = weakref.ref(function)
+            return function
+
+    def _drive_by_loop(self) -> LoopDrive:
+        try:
+            return LoopDrive(self._machine)
+        except RuntimeError:
+            raise UsageError(f'{self!r} has drive="loop" and is opened where an event loop runs') from None
+
+    def _function_closed(self, owned: bool) -> None:
+        with self._lock:
+            self._function = None
+            drive, self._loop_drive = self._loop_drive, None
+        if drive is not None:
+            drive.close()
+        if owned:
+            self.close()
+
+    def close(self) -> None:
+        """Stops the mock and frees its memory. A function that is still open sees it removed. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            drive, self._loop_drive = self._loop_drive, None
+        _open.discard(self)
+        self._remove()
+        self._machine.stop_thread()
+        if drive is not None:
+            drive.close()
+        with self._machine:
+            self._machine.unmap_all()
+            self._machine.free_storage()
+        self._storage.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"{self!r} was collected while open", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<MockController {self.pci_dev}{' closed' if self._closed else ''}>"
+
+    # -- driving -----------------------------------------------------------------------------------------------------
+
+    def step(self, max_commands: int = 0) -> int:
+        """With drive="step": executes what the doorbells announce, `max_commands` at most (0: all); how many."""
+        if self.options.drive != "step":
+            raise UsageError(f'{self!r} has drive="{self.options.drive}": it is not stepped')
+        self._registers.refresh()
+        return self._machine.step(max_commands)
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def _rule(
+        self, kind: int, qid: int | None, opcode: int | None, nsid: int | None, skip: int, count: int | None, status: int
+    ) -> int:
+        rule = next(self._rules)
+        any_ = (_ANY if value is None else int(value) for value in (qid, opcode, nsid))
+        with self._machine:
+            self._machine.add_rule(rule, kind, *any_, skip, (1 << 64) - 1 if count is None else count, status)
+        return rule
+
+    def hold(
+        self, *, qid: int | None = None, opcode: int | None = None, nsid: int | None = None, count: int | None = None
+    ) -> Held:
+        """Keeps commands that match (None: any) after fetching them, `count` at most; they are what Abort aborts."""
+        return Held(self._machine, self._rule(_HOLD, qid, opcode, nsid, 0, count, 0))
+
+    def fail(
+        self,
+        status: StatusCode | Status | int,
+        *,
+        qid: int | None = None,
+        opcode: int | None = None,
+        nsid: int | None = None,
+        nth: int = 1,
+        count: int | None = 1,
+        dnr: bool | None = None,
+    ) -> None:
+        """Completes commands that match with this status, without executing them.
+
+        Args:
+            status: A code (sct << 8 | sc), or a whole status field.
+            qid, opcode, nsid: What matches; None: any.
+            nth: The first that fails, counted from 1 among those that match from now on.
+            count: How many fail, None for all from then on.
+            dnr: Do not retry; None: as `status` says.
+        """
+        if nth < 1:
+            raise UsageError(f"nth counts from 1, not {nth}")
+        field = int(status)
+        if dnr is not None:
+            field = field & ~(1 << 14) | dnr << 14
+        self._rule(_FAIL, qid, opcode, nsid, nth - 1, count, field)
+
+    @property
+    def silent(self) -> bool:
+        """Everything is fetched and nothing completed, admin commands and Abort too. Registers still work."""
+        return self._silent
+
+    @silent.setter
+    def silent(self, on: bool) -> None:
+        with self._machine:
+            self._silent = bool(on)
+            self._machine.set_silent(self._silent)
+
+    @property
+    def stuck(self) -> bool:
+        """CSTS.RDY never changes any more."""
+        return self._registers.stuck
+
+    @stuck.setter
+    def stuck(self, on: bool) -> None:
+        with self._machine:
+            self._registers.stuck = bool(on)
+
+    def fatal(self) -> None:
+        """CSTS.CFS is set and nothing is executed until the controller is reset."""
+        self._registers.fail()
+
+    def remove(self) -> None:
+        """Surprise removal: all registers and configuration space read as ones, nothing is executed any more."""
+        self._remove()
+
+    def _remove(self) -> None:
+        with self._machine:
+            self._registers.remove()
+            self._config.removed = True
+
+    def inject_cqe(
+        self, qid: int, *, cid: int, sqid: int | None = None, sqhd: int = 0, status: int = 0, dw0: int = 0, dw1: int = 0
+    ) -> None:
+        """Posts a completion that no command asked for into completion queue `qid`, with its right phase.
+
+        Args:
+            qid: Completion queue.
+            cid, sqhd, status, dw0, dw1: Of the entry.
+            sqid: Submission queue that it names; None for `qid`.
+        """
+        with self._machine:
+            if not self._machine.has_cq(qid):
+                raise UsageError(f"there is no completion queue {qid}")
+            self._machine.inject(qid, cid, qid if sqid is None else sqid, sqhd, int(status), dw0, dw1)
+
+    def event(self, kind: int, information: int, page: int) -> None:
+        """Reports an asynchronous event (Base 2.0, 5.2): type, information, log page identifier."""
+        with self._machine:
+            self._admin.events.report(kind, information, page)
+
+    # -- inspection --------------------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> Counters:
+        """What was counted since the mock was made."""
+        with self._machine:
+            return Counters(**self._machine.counters())
+
+    def queue(self, qid: int) -> QueueState:
+        """The queue with this identifier as it stands.
+
+        Raises:
+            UsageError: There never was one.
+        """
+        state = QueueState.of(self._machine, qid)
+        if state is None:
+            raise UsageError(f"there never was a submission queue {qid}")
+        return state
+
+    @property
+    def num_queues(self) -> int:
+        """I/O submission queues that exist."""
+        with self._machine:
+            return sum(self._machine.has_sq(qid) for qid in range(1, self.options.num_io_queues + 1))
+
+    def peek(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
+        """What is stored in these blocks."""
+        block = self._block(nsid)
+        with self._machine:
+            return self._machine.peek(nsid, lba * block, nblocks * block)
+
+    def poke(self, nsid: int, lba: int, data: bytes) -> None:
+        """Stores these bytes at a block and on."""
+        block = self._block(nsid)
+        with self._machine:
+            self._machine.poke(nsid, lba * block, bytes(data))
+
+    def _block(self, nsid: int) -> int:
+        if not 1 <= nsid <= len(self.options.namespaces):
+            raise UsageError(f"there is no namespace {nsid}")
+        return self.options.namespaces[nsid - 1].lba
+
+
+@atexit.register
+def _stop_all() -> None:
+    """No thread of ours may run into the end of the interpreter."""
+    for mock in list(_open):
+        mock._machine.stop_thread()
+
+
+def _after_fork() -> None:
+    for mock in list(_open):
+        mock._machine.after_fork()
+
+
+with contextlib.suppress(AttributeError):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,177 @@
+"""Owns what a mock controller can be told to be: its options, as keywords and as text in an address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from aionvme.errors import AddressError, UsageError
+from aionvme.pci.address import parse_size
+
+__all__ = ["DRIVES", "MockOptions", "NamespaceConfig"]
+
+MiB = 1 << 20
+PAGE = 4096
+#: A thread of its own; by `MockController.step`; in callbacks of the event loop that opens it.
+DRIVES = ("thread", "step", "loop")
+
+
+def _within(low: float, high: float) -> Any:
+    def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not low <= value <= high:
+            raise UsageError(f"{attribute.name} must be from {low} to {high}, not {value}")
+
+    return check
+
+
+def _lba(_instance: Any, _attribute: Any, value: int) -> None:
+    if not 512 <= value <= 65536 or value & (value - 1):
+        raise UsageError(f"lba must be a power of two from 512 to 65536, not {value}")
+
+
+@attrs.frozen(kw_only=True)
+class NamespaceConfig:
+    """One namespace.
+
+    Attributes:
+        size: Bytes, a multiple of `lba`.
+        lba: Bytes of a block, a power of two from 512 to 65536.
+        noiob: Namespace optimal I/O boundary in blocks, 0 for none.
+        active: Whether it is attached to the controller; its identifier is taken in either case.
+    """
+
+    size: int = 64 * MiB
+    lba: int = attrs.field(default=512, validator=_lba)
+    noiob: int = attrs.field(default=0, validator=_within(0, 65535))
+    active: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.size < self.lba or self.size % self.lba:
+            raise UsageError(f"size must be a multiple of the block size {self.lba} and not 0, not {self.size}")
+
+    @property
+    def nblocks(self) -> int:
+        """Blocks of the namespace."""
+        return self.size // self.lba
+
+
+def _mdts(value: int) -> int:
+    """As a power of two of 4096 bytes: small numbers are that already, others are bytes."""
+    if value < PAGE:
+        return value
+    power = (value // PAGE).bit_length() - 1
+    if value != PAGE << power:
+        raise UsageError(f"mdts must be a power of two in bytes, 4096 or more, or the power itself, not {value}")
+    return power
+
+
+@attrs.frozen(kw_only=True)
+class MockOptions:
+    """How a mock controller is made. See `MockController`."""
+
+    namespaces: Sequence[NamespaceConfig]
+    storage: str | os.PathLike[str] | None = None
+    serial: str = "AIONVME0"
+    model: str = "aionvme mock"
+    firmware: str = "1.0"
+    queue_entries: int = attrs.field(default=1024, validator=_within(2, 65536))
+    num_io_queues: int = attrs.field(default=64, validator=_within(1, 65534))
+    mdts: int = attrs.field(default=5, converter=_mdts, validator=_within(0, 15))
+    wrr: bool = False
+    timeout: float = attrs.field(default=5.0, validator=_within(0.5, 127.5))
+    ready_delay: float = attrs.field(default=0.0, validator=_within(0, 127.5))
+    shutdown_delay: float = attrs.field(default=0.0, validator=_within(0, 3600))
+    dstrd: int = attrs.field(default=0, validator=_within(0, 10))
+    mpsmax: int = attrs.field(default=4, validator=_within(0, 4))
+    num_irqs: int = attrs.field(default=65, validator=_within(0, 2048))
+    abort_limit: int = attrs.field(default=4, validator=_within(1, 256))
+    event_limit: int = attrs.field(default=4, validator=_within(1, 256))
+    drive: str = attrs.field(default="thread", validator=attrs.validators.in_(DRIVES))
+
+    @classmethod
+    def make(cls, namespaces: int | Sequence[NamespaceConfig], size: int, lba: int, noiob: int, **others: Any) -> MockOptions:
+        """From a number of namespaces that are alike, or from their sequence."""
+        if isinstance(namespaces, int):
+            if not 1 <= namespaces <= 1024:
+                raise UsageError(f"namespaces must be from 1 to 1024, not {namespaces}")
+            namespaces = [NamespaceConfig(size=size, lba=lba, noiob=noiob)] * namespaces
+        return cls(namespaces=tuple(namespaces), **others)
+
+    @property
+    def timeout_units(self) -> int:
+        """CAP.TO: units of 500 ms, and no less than the controller takes."""
+        return min(-int(-max(self.timeout, self.ready_delay) * 2 // 1), 255)
+
+    @property
+    def max_transfer(self) -> int:
+        """Bytes of one command. Without a limit it is what NLB can say."""
+        if self.mdts:
+            return PAGE << self.mdts
+        return max(65536 * config.lba for config in self.namespaces)
+
+    @property
+    def doorbell_stride(self) -> int:
+        """Bytes from one doorbell to the next."""
+        return 4 << self.dstrd
+
+
+def _switch(text: str) -> bool:
+    words = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
+    return words[text.lower()]
+
+
+def _drive(text: str) -> str:
+    if text not in DRIVES:
+        raise ValueError(text)
+    return text
+
+
+# What an address can say, how it is read, and what it looks like.
+_TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "size": (parse_size, "64MiB"),
+    "lba": (parse_size, "512"),
+    "namespaces": (int, "1"),
+    "noiob": (int, "0"),
+    "storage": (str, "/path/of/a/file"),
+    "serial": (str, "AIONVME0"),
+    "model": (str, "name"),
+    "firmware": (str, "1.0"),
+    "queue_entries": (int, "1024"),
+    "num_io_queues": (int, "64"),
+    "mdts": (parse_size, "128KiB"),
+    "wrr": (_switch, "0|1"),
+    "timeout": (float, "5"),
+    "ready_delay": (float, "0"),
+    "shutdown_delay": (float, "0"),
+    "dstrd": (int, "0"),
+    "mpsmax": (int, "4"),
+    "num_irqs": (int, "65"),
+    "drive": (_drive, "thread|loop"),
+}
+
+
+def _known() -> str:
+    return ", ".join(f"{key}={example}" for key, (_, example) in _TEXTS.items())
+
+
+def parse_options(options: Mapping[str, str]) -> dict[str, Any]:
+    """The keywords of `MockController` for the options of an address.
+
+    Raises:
+        AddressError: An option that there is not, or a value that it can't have.
+    """
+    keywords: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in _TEXTS:
+            raise AddressError(f"the mock has no option {key!r}. It has {_known()}")
+        read, example = _TEXTS[key]
+        try:
+            keywords[key] = read(text)
+        except (ValueError, KeyError, AddressError):
+            raise AddressError(
+                f"the mock's option {key} is written like {key}={example}, not {text!r}. It has {_known()}"
+            ) from None
+    return keywords

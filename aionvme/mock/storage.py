@@ -1,0 +1,40 @@
+"""Owns where the blocks are: memory of the machine, or one sparse file for all namespaces."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aionvme.mock.machine import Machine
+    from aionvme.mock.options import MockOptions
+
+
+class Storage:
+    """Gives each namespace its storage. A file that is there keeps its content, and grows to the size wanted."""
+
+    def __init__(self, machine: Machine, options: MockOptions) -> None:
+        self._fd = -1
+        if options.storage is not None:
+            self._fd = os.open(options.storage, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._place(machine, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def _place(self, machine: Machine, options: MockOptions) -> None:
+        offset = 0
+        for nsid, config in enumerate(options.namespaces, 1):
+            machine.add_namespace(
+                nsid, config.lba.bit_length() - 1, config.nblocks, self._fd, offset, config.active
+            )
+            offset += config.size
+        if self._fd >= 0 and os.fstat(self._fd).st_size < offset:
+            os.ftruncate(self._fd, offset)
+
+    def close(self) -> None:
+        """Closes the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
