@@ -1,8 +1,8 @@
 """Owns the list of extension modules: one for each .pyx under aionvme/, found and not written down.
 
-Everything else is in pyproject.toml. The modules could be listed there as well (`tool.setuptools.ext-modules`),
-but that table is marked experimental, wants each module twice, translates them one after another, and leaves
-no place for the sanitizers.
+Everything else is in pyproject.toml. The modules could be listed there (`tool.setuptools.ext-modules`), but
+that table is marked experimental, wants each module twice, translates them one after another, and leaves no
+place for the sanitizers.
 
 AIONVME_SANITIZE, such as "address,undefined", builds with these sanitizers of the C compiler.
 """
@@ -10,6 +10,7 @@ AIONVME_SANITIZE, such as "address,undefined", builds with these sanitizers of t
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -28,6 +29,13 @@ if SANITIZE:
 
 class BuildExtensions(build_ext):
     """Translates all modules at once, on every core, and builds anew what was built with other flags."""
+
+    def finalize_options(self) -> None:
+        """Let an editable install, which has temporary folders, share those of `build_ext --inplace`."""
+        super().finalize_options()
+        if self.editable_mode:
+            build = f"{self.plat_name}-{sys.implementation.cache_tag}"
+            self.build_lib, self.build_temp = f"build/lib.{build}", f"build/temp.{build}"
 
     def build_extensions(self) -> None:
         """Build them; what is up to date, its .pxd and .h included, is left alone."""

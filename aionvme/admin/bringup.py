@@ -27,7 +27,9 @@ class Registers:
     def _alive64(self, offset: int) -> int:
         value = self.function.read64(offset)
         if value == (1 << 64) - 1:
-            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+            raise ControllerLostError(
+                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
+            )
         return value
 
     @property
@@ -47,7 +49,9 @@ class Registers:
         """Controller status; `ControllerLostError` when the device is gone."""
         value = self.function.read32(Reg.CSTS)
         if value == ALL_ONES:
-            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+            raise ControllerLostError(
+                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
+            )
         return Csts.from_int(value)
 
     def cc(self) -> Cc:
@@ -74,7 +78,9 @@ class Registers:
             if bool(csts.rdy) == ready:
                 return
             if csts.cfs and ready:
-                raise ControllerFailedError(f"{self.function.pci_dev}: fatal status (CSTS.CFS) while it was enabled")
+                raise ControllerFailedError(
+                    f"{self.function.pci_dev}: fatal status (CSTS.CFS) while it was enabled"
+                )
             if late:
                 raise ControllerFailedError(
                     f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within {self.timeout:g} s (CAP.TO)"

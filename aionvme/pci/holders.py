@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aionvme.pci.device import PciDevice
     from aionvme.pci.host import Host
 
-__all__ = ["exclusively", "namespaces"]
+__all__ = ["exclusively", "held_by", "namespaces"]
 
 _NAMESPACE = re.compile(r"nvme(\d+)(?:c\d+)?n(\d+)")
 
@@ -40,6 +40,25 @@ def namespaces(device: PciDevice, host: Host) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
+def held_by(device: PciDevice, host: Host) -> list[str]:
+    """What of a function's block devices is in use, and by what, as far as sysfs and proc show it.
+
+    Opens nothing, so it misses who merely has a block device alone, or mounted it in another namespace.
+    """
+    found = []
+    for namespace in namespaces(device, host):
+        for part in (namespace, *_partitions(namespace)):
+            try:
+                by = _holder_of(part, host)
+            except OSError:
+                # Unplugged since the folder was listed.
+                continue
+            if by:
+                reason = by[0].removeprefix("it is ")
+                found.append(f"{part.name}: {reason}")
+    return found
+
+
 @contextlib.contextmanager
 def exclusively(device: PciDevice, host: Host) -> Iterator[None]:
     """Keeps a function's block devices from everybody else for the block.
@@ -59,8 +78,12 @@ def _partitions(namespace: Path) -> list[Path]:
     return sorted(path.parent for path in namespace.glob("*/partition"))
 
 
+def _holder_of(part: Path, host: Host) -> tuple[str, str] | None:
+    return _mount(part, host) or _swap(part, host) or _holder(part)
+
+
 def _refuse_if_held(device: PciDevice, part: Path, host: Host) -> None:
-    by = _mount(part, host) or _swap(part, host) or _holder(part)
+    by = _holder_of(part, host)
     if by:
         reason, remedy = by
         raise AddressError(

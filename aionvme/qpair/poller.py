@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from aionvme.qpair.core import QueuePair
@@ -78,7 +79,7 @@ class Poller:
         self._ended.end()
 
 
-class _Drive:
+class _Drive(Generic[T]):
     """Steps a coroutine by callbacks of the loop, as a task does, but nothing can cancel it.
 
     It has no current task: `asyncio.timeout` does not work inside; futures, sleeps and requests do.
@@ -124,7 +125,7 @@ class _Endless:
         cancelled: asyncio.CancelledError | None = None
         while not self._future.done():
             gate = self._future.get_loop().create_future()
-            self._future.add_done_callback(lambda _, gate=gate: gate.done() or gate.set_result(None))
+            self._future.add_done_callback(partial(_open, gate))
             try:
                 yield from gate
             except asyncio.CancelledError as error:
@@ -134,6 +135,11 @@ class _Endless:
             self._future.exception()
             raise cancelled
         return self._future.result()
+
+
+def _open(gate: asyncio.Future[None], _future: object) -> None:
+    if not gate.done():
+        gate.set_result(None)
 
 
 def start_to_end(coro: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:

@@ -1,0 +1,1 @@
+"""The tables of the specification: against captured bytes, and against what other people's headers say."""

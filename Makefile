@@ -1,0 +1,61 @@
+# Everything here sets itself up: Python 3.11 or later, a C compiler and make are all that it needs.
+# `make help` lists the targets; PYTHON= and VENV= choose another interpreter and environment.
+
+VENV ?= .venv
+# The first that can make an environment, or none. Looked for only when one is made.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14 /usr/bin/python3.11 /usr/bin/python3; do \
+	if "$$python" tools/environment.py --check >/dev/null 2>&1; then echo "$$python"; break; fi; done)
+BIN := $(VENV)/bin
+TIERS ?= unit flow
+PYTEST_ARGS ?=
+EXAMPLES := $(wildcard examples)
+SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-vm lint build full clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+demo: build ## run the driver against the mock device: no root, no drive
+	$(BIN)/aionvme hello mock:
+	$(BIN)/python examples/hello_world.py mock:
+
+test: build ## run the unit and flow tests: no root, no drive
+	@for tier in $(TIERS); do \
+		echo "== $$tier tests, $$($(BIN)/python --version)"; \
+		$(BIN)/python -m pytest aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
+	done
+
+test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
+	$(BIN)/python -m tools.vm test
+
+lint: build ## check style, types and stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict aionvme tools $(EXAMPLES)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint aionvme
+	$(BIN)/python -m tools.stubs
+
+build: $(VENV)/.built ## compile the extension modules in place, in an environment of their own
+
+full: build ## what is too long for every change: all Pythons, sanitizers, wheel, repeated runs
+	$(BIN)/python -m tools.full
+
+clean: ## delete all that was built; .vm/, the virtual machine's cache, stays
+	rm -rf build dist *.egg-info .venv .venvs .cache/full .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find aionvme \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete
+	find . -name .vm -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml tools/environment.py
+	@python="$(PYTHON)"; if [ -z "$$python" ]; then \
+		echo "No Python here will do: it takes 3.11 or later with its venv module and C headers." >&2; \
+		echo "On Debian: apt-get install python3 python3-venv python3-dev gcc; or say make PYTHON=..." >&2; exit 1; fi; \
+	"$$python" tools/environment.py "$(VENV)"
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@

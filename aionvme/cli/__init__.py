@@ -1,0 +1,26 @@
+"""The `aionvme` command: hello, list, bind, unbind. A user of the public names; no layer imports it.
+
+A subcommand has a file of its own. What belongs here as well: how results and errors are shown, how a person
+is asked. Does not belong here: anything that a program would want to call.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line; ends with `SystemExit`: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    # Typer and Rich are an extra: a program that uses the driver does without them.
+    try:
+        from aionvme.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("typer", "rich", "click"):
+            raise
+        print(
+            f"aionvme: the command line needs {error.name}. Run `pip install aionvme[cli]`", file=sys.stderr
+        )
+        raise SystemExit(1) from None
+    app(prog_name="aionvme")

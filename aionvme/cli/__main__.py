@@ -1,0 +1,5 @@
+"""`python -m aionvme.cli`: the command where its script is not installed."""
+
+from aionvme.cli import main
+
+main()

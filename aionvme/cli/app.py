@@ -1,0 +1,73 @@
+"""Owns the command's shape: its subcommands, its own options, and what an exception becomes."""
+
+from __future__ import annotations
+
+import errno
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import aionvme
+from aionvme.cli import binding, console, hello, listing
+from aionvme.errors import NvmeError, UsageError
+
+__all__ = ["app"]
+
+
+class _Commands(TyperGroup):
+    """Makes a message and an exit status of what a subcommand raises; tracebacks are for our own mistakes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            console.interrupted()
+            raise typer.Exit(console.INTERRUPTED) from None
+        except UsageError as error:
+            console.error(str(error))
+            raise typer.Exit(console.USAGE) from error
+        except NvmeError as error:
+            console.error(str(error))
+            raise typer.Exit(console.ERROR) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # Whoever read our output has seen enough; the caller ends quietly.
+                raise
+            console.error(str(error))
+            raise typer.Exit(console.ERROR) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    # Of the modes this is the one that joins the lines of a paragraph.
+    rich_markup_mode="markdown",
+    # Of a mistake of ours the plain traceback is what we want to be sent.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="NVMe from user space: look at this machine's controllers, take one from the kernel, try it.",
+    epilog="A first try that needs no hardware and no rights: aionvme hello",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"aionvme {aionvme.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("hello")(hello.hello)
+app.command("list")(listing.list_)
+app.command("bind")(binding.bind)
+app.command("unbind")(binding.unbind)

@@ -1,0 +1,37 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from aionvme.pci.dma import DmaSpace
+from aionvme.spec.identify import IdentifyNamespace
+
+@disjoint_base
+class Namespace:
+    @property
+    def nsid(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def nblocks(self) -> int: ...
+    @property
+    def metadata_size(self) -> int: ...
+    @property
+    def extended(self) -> bool: ...
+    @property
+    def boundary(self) -> int: ...
+    @property
+    def data(self) -> IdentifyNamespace | Any: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        nsid: int,
+        block_size: int,
+        nblocks: int,
+        metadata_size: int = 0,
+        extended: bool = False,
+        boundary: int = 0,
+        data: IdentifyNamespace | None = None,
+        controller: DmaSpace | None = None,
+    ) -> None: ...

@@ -1,0 +1,1 @@
+# Nothing of the rings is for Python: see ring.pxd.

@@ -1,0 +1,76 @@
+"""Owns what all tiers share: the loops a test runs on, the look for leaks, and the rule against skips.
+
+A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop; it needs no other mark. One marked
+`asyncio` runs on asyncio's own loop.
+
+With AIONVME_NO_SKIPS set, a run in which a test was skipped has failed: CI has all that the tests need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+from aionvme.tests.leaks import Census
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+NO_SKIPS = bool(os.environ.get("AIONVME_NO_SKIPS"))
+ASYNCIO: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+ANY_LOOP = {**ASYNCIO, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tell pytest-asyncio the loops of one test."""
+    return ASYNCIO if item.get_closest_marker("anyloop") is None else ANY_LOOP
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
+    """Let `anyloop` imply `asyncio`, which pytest-asyncio looks for in strict mode."""
+    function = getattr(obj, "__func__", obj)
+    if not inspect.iscoroutinefunction(inspect.unwrap(function)) or not collector.funcnamefilter(name):
+        return
+    marks = {mark.name for mark in getattr(function, "pytestmark", ())}
+    marks |= {mark.name for mark in collector.iter_markers()}
+    if "anyloop" in marks and "asyncio" not in marks:
+        pytest.mark.asyncio(function)
+
+
+@pytest_asyncio.fixture
+async def no_leaks() -> AsyncIterator[None]:
+    """Afterwards there are no more open descriptors, threads and tasks than before.
+
+    It has to be set up before what it watches: take it by `@pytest.mark.usefixtures("no_leaks")`, or as the
+    first argument.
+    """
+    before = await Census.of_loop()
+    yield
+    assert await before.leaked() == []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run with skipped tests where there may be none."""
+    if NO_SKIPS and exitstatus == pytest.ExitCode.OK and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say why such a run has failed."""
+    if NO_SKIPS and (count := _skipped(config)):
+        terminalreporter.write_line(f"FAILED: {count} skipped, and AIONVME_NO_SKIPS is set", red=True)
+
+
+def _skipped(config: pytest.Config) -> int:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return len(reporter.stats.get("skipped", ())) if reporter else 0

@@ -1,0 +1,56 @@
+"""The examples run as they are, on the mock."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aionvme.tests.flow.programs import python
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not beside the package")
+
+
+def _run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return python(str(EXAMPLES / name), *words)
+
+
+def test_every_example_is_tested() -> None:
+    """An example that is added is run here too."""
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
+        "callbacks.py",
+        "hello_world.py",
+        "many_reads.py",
+    ]
+
+
+@pytest.mark.parametrize("address", [[], ["mock:?lba=4096&namespaces=2"]])
+def test_hello_world(address: list[str]) -> None:
+    """It reads back what it wrote."""
+    ended = _run("hello_world.py", *address)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "LBA 0 begins with b'Hello, world!" in ended.stdout
+
+
+def test_hello_world_is_short() -> None:
+    """It stays under 40 lines."""
+    assert len((EXAMPLES / "hello_world.py").read_text().splitlines()) < 40
+
+
+def test_callbacks() -> None:
+    """It writes and reads by callbacks, then keeps its depth until all reads have ended well."""
+    ended = _run("callbacks.py")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "LBA 0 begins with b'Hello, world!'" in ended.stdout
+    assert "20000 reads of" in ended.stdout
+    assert ", 0 failed" in ended.stdout
+
+
+def test_many_reads() -> None:
+    """Each of its ways ends, and says what a read took."""
+    ended = _run("many_reads.py")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == ["gathered", "workers", "one_by_one"]

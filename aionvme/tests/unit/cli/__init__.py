@@ -1,0 +1,1 @@
+"""The `aionvme` command."""

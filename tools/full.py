@@ -1,0 +1,183 @@
+"""Owns the checks that are too long for every change, and the choice of them that CI has time for.
+
+    python -m tools.full       # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests
+    python -m tools.full --ci  # the newest other Python; the compiled core's unit tests under sanitizers
+
+Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
+not have is named in the table, and is no failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tools import interpreters
+from tools.interpreters import Interpreter
+from tools.runs import REPO, Count, Table, pytest
+
+WORK = REPO / ".cache/full"
+REPORTS = WORK / "reports"
+TESTS = "aionvme/tests"
+TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
+# The compiled modules' own tests, which is what the sanitizers have something to say about.
+COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
+SANITIZERS = "address,undefined"
+# These look at the repository, which an installed package is not.
+OF_THE_REPOSITORY = ("test_layers.py", "test_sources.py", "test_public_names.py", "test_loops.py", "tools")
+NOT_COPIED = (".git", ".cache", ".vm", ".venv*", "build", "dist", "*.so", "*.egg-info", "__pycache__")
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run all of it, or CI's part, and show the table; return an exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tools.full", description=__doc__.partition("\n")[0])
+    parser.add_argument("--ci", action="store_true", help="only what CI has time for")
+    parser.add_argument("--repeat", type=int, default=20, metavar="N", help="runs of the flow tests")
+    options = parser.parse_args(argv)
+    table = Table()
+    if options.ci:
+        table.left_out(f"Python {THIS}", "`make test` runs it")
+        other_pythons(table, newest_only=True)
+        under_sanitizers(table, COMPILED)
+    else:
+        suite(table, f"Python {THIS}", Path(sys.executable), TIERS)
+        other_pythons(table, newest_only=False)
+        under_sanitizers(table, TIERS)
+        packaged(table)
+        repeated(table, options.repeat)
+    table.show()
+    return 1 if table.failed else 0
+
+
+def suite(
+    table: Table,
+    what: str,
+    python: Path,
+    paths: Iterable[str],
+    *,
+    cwd: Path = REPO,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> None:
+    """Run each of `paths` by itself, a line of the table for each: one without tests must not hide."""
+    for path in paths:
+        name = f"{what}, {path.removeprefix(f'{TESTS}/')}"
+        print(f"\n== {name}", flush=True)
+        began = time.monotonic()
+        report = REPORTS / f"{name.replace(' ', '-').replace('/', '-')}.xml"
+        count = pytest(python, report, [*options, path], cwd=cwd, environment=environment)
+        table.add(name, began, count)
+
+
+def other_pythons(table: Table, *, newest_only: bool) -> None:
+    """Run the unit and flow tests on the Pythons besides this one, each in an environment of its own."""
+    others = [found for found in interpreters.find_all() if found.version != THIS]
+    present = [found.version for found in others if found.path]
+    for found in others:
+        if found.path is None:
+            table.left_out(f"Python {found.version}", found.reason)
+        elif newest_only and found.version != present[-1]:
+            table.left_out(
+                f"Python {found.version}", "CI runs the oldest and the newest; `make full` runs all"
+            )
+        else:
+            _on(table, found, found.path)
+
+
+def _on(table: Table, found: Interpreter, path: Path) -> None:
+    what = f"Python {found.version}"
+    folder = Path(".venvs", found.version)
+    began = time.monotonic()
+    if problem := _run("make", "build", f"PYTHON={path}", f"VENV={folder}"):
+        table.broke(what, began, problem)
+    else:
+        suite(table, what, REPO / folder / "bin/python", TIERS)
+
+
+def under_sanitizers(table: Table, paths: Sequence[str]) -> None:
+    """Build a copy of the tree with the C compiler's sanitizers and run tests there."""
+    what, copy = f"sanitizers {SANITIZERS}", WORK / "sanitized"
+    began = time.monotonic()
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    build = {"AIONVME_SANITIZE": SANITIZERS}
+    command = (sys.executable, "setup.py", "--quiet", "build_ext", "--inplace")
+    if problem := _run(*command, cwd=copy, environment=build):
+        table.broke(what, began, problem)
+        return
+    # Objects by malloc, so that the sanitizer sees where one ends. Python itself leaves memory at exit.
+    environment = {
+        "LD_PRELOAD": " ".join(_library(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYTHONMALLOC": "malloc",
+    }
+    suite(table, what, Path(sys.executable), paths, cwd=copy, environment=environment)
+
+
+def _library(name: str) -> str:
+    answer = subprocess.run(["cc", f"-print-file-name={name}"], check=True, capture_output=True, text=True)
+    return str(Path(answer.stdout.strip()).resolve())
+
+
+def packaged(table: Table) -> None:
+    """Build the sdist, from it the wheel, install that, and run the tests on what was installed."""
+    what, dist, venv = "installed wheel", WORK / "dist", WORK / "wheel"
+    python = venv / "bin/python"
+    began = time.monotonic()
+    shutil.rmtree(dist, ignore_errors=True)
+    problem = _run(sys.executable, "-m", "build", "--outdir", str(dist))
+    wheel = next(iter(dist.glob("*.whl")), dist / "none.whl")
+    steps = [
+        (sys.executable, "-m", "venv", "--clear", str(venv)),
+        (str(python), "-m", "pip", "install", "--quiet", f"{wheel}[test]"),
+    ]
+    for step in steps:
+        problem = problem or _run(*step)
+    if problem:
+        table.broke(what, began, problem)
+        return
+    folder = _with_tests(python)
+    ignored = [f"--ignore-glob=*/unit/{name}" for name in OF_THE_REPOSITORY]
+    options = ["-c", str(REPO / "pyproject.toml"), f"--rootdir={folder}", *ignored]
+    suite(table, what, python, TIERS, cwd=folder, options=options)
+
+
+def _with_tests(python: Path) -> Path:
+    """Put the tests, which a wheel does not have, into the installed package; return the folder it is in."""
+    code = "import sysconfig; print(sysconfig.get_path('platlib'))"
+    answer = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    folder = Path(answer.stdout.strip())
+    shutil.copytree(REPO / TESTS, folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def repeated(table: Table, times: int) -> None:
+    """Run the flow tests many times over: what fails now and then shows."""
+    began, count = time.monotonic(), Count()
+    for number in range(1, times + 1):
+        print(f"\n== flow tests, run {number} of {times}", flush=True)
+        count += pytest(Path(sys.executable), REPORTS / "repeated.xml", [f"{TESTS}/flow"])
+    table.add(f"flow, {times} times", began, count)
+
+
+def _run(*command: str, cwd: Path = REPO, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program; say what went wrong, nothing if it went well."""
+    print(f"\n== {' '.join(command)}", flush=True)
+    variables = os.environ | dict(environment or {})
+    try:
+        done = subprocess.run(command, cwd=cwd, env=variables, check=False, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        return str(error)
+    return f"`{' '.join(command[:4])}` returned {done.returncode}" if done.returncode else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
