@@ -33,7 +33,15 @@ __all__ = [
 PATIENCE = 8.0  # seconds: what does not happen in this time does not happen
 BLOCK = 512
 READ, WRITE, FLUSH = 2, 1, 0
-ABORT, CREATE_SQ, CREATE_CQ, DELETE_SQ, DELETE_CQ, IDENTIFY, SET_FEATURES = 0x08, 0x01, 0x05, 0x00, 0x04, 0x06, 0x09
+ABORT, CREATE_SQ, CREATE_CQ, DELETE_SQ, DELETE_CQ, IDENTIFY, SET_FEATURES = (
+    0x08,
+    0x01,
+    0x05,
+    0x00,
+    0x04,
+    0x06,
+    0x09,
+)
 
 
 @attrs.frozen
