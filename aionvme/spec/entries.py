@@ -7,6 +7,8 @@ controller in software reads by them.
 
 from __future__ import annotations
 
+from enum import IntEnum, unique
+
 from aionvme.spec.bits import Bits, bits
 from aionvme.spec.opcodes import AdminOpcode
 from aionvme.spec.status import Status
@@ -89,13 +91,47 @@ SQE_BYTES = Sqe.SIZE
 CQE_BYTES = Cqe.SIZE
 
 
+@unique
+class SglType(IntEnum):
+    """Types of SGL descriptor (NVMe Base 2.0, 4.1.2). What lies at `addr` depends on them."""
+
+    DATA_BLOCK = 0x0
+    BIT_BUCKET = 0x1
+    SEGMENT = 0x2
+    LAST_SEGMENT = 0x3
+    KEYED_DATA_BLOCK = 0x4
+    TRANSPORT_DATA_BLOCK = 0x5
+    VENDOR_SPECIFIC = 0xF
+
+
+@unique
+class SglSubtype(IntEnum):
+    """Subtypes of SGL descriptor (NVMe Base 2.0, 4.1.2). PCIe knows ADDRESS only."""
+
+    ADDRESS = 0x0
+    OFFSET = 0x1
+    TRANSPORT = 0xA
+
+
+class SglId(Bits, width=8):
+    """The last byte of an SGL descriptor (NVMe Base 2.0, 4.1.2)."""
+
+    subtype = bits(0, 4, "`SglSubtype`")
+    type = bits(4, 4, "`SglType`")
+
+
 class SglDescriptor(Structure, size=16):
     """SGL descriptor, as data block, bit bucket, segment and last segment have it (NVMe Base 2.0, 4.1.2)."""
 
     addr: int = u64(0, "Address")
     length: int = u32(8, "Length in bytes")
     reserved: bytes = raw_bytes(12, 3)
-    sglid: int = u8(15, "Type in bits 7:4, subtype in bits 3:0")
+    sglid: int = u8(15, "Type in bits 7:4, subtype in bits 3:0", bits=SglId)
+
+    @property
+    def type(self) -> int:
+        """An `SglType`, by its number."""
+        return SglId(self.sglid).type
 
 
 # -- command dwords ------------------------------------------------------------------------------------------
