@@ -264,9 +264,16 @@ def test_pairs_may_be_rows_of_an_array() -> None:
     assert nvm.pack_copy_ranges(0, array) == nvm.pack_copy_ranges(0, pairs)
 
 
-@given(st.sampled_from(sorted(COPY_RANGES)), st.lists(st.tuples(U64, U16, U16), min_size=1, max_size=256))
+def test_a_command_has_up_to_256_ranges() -> None:
+    """The most that NR can say is packed, 4 KiB of Dataset Management ranges."""
+    pairs = [(number, 1) for number in range(256)]
+    assert len(nvm.pack_dsm_ranges(pairs)) == 4096
+    assert [len(nvm.pack_copy_ranges(format, pairs)) for format in (0, 1)] == [8192, 10240]
+
+
+@given(st.sampled_from(sorted(COPY_RANGES)), st.lists(st.tuples(U64, U16, U16), min_size=1, max_size=12))
 def test_copy_ranges_come_back(format: int, extents: list[tuple[int, int, int]]) -> None:
-    """A controller reads the blocks and tags that the driver packed, in any format and number."""
+    """A controller reads the blocks and tags that the driver packed, in any format."""
     kind = COPY_RANGES[format]
     data = nvm.pack_copy_ranges(
         format,
@@ -279,7 +286,7 @@ def test_copy_ranges_come_back(format: int, extents: list[tuple[int, int, int]])
     assert [(each.slba, each.nlb, each.elbt) for each in found] == extents
 
 
-@given(st.lists(st.tuples(U64, st.integers(0, 0xFFFFFFFF)), min_size=1, max_size=256))
+@given(st.lists(st.tuples(U64, st.integers(0, 0xFFFFFFFF)), min_size=1, max_size=12))
 def test_dataset_management_ranges_come_back(pairs: list[tuple[int, int]]) -> None:
     """So it does of Dataset Management."""
     data = nvm.pack_dsm_ranges(pairs)
