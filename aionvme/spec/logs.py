@@ -36,10 +36,10 @@ class CommandEffects(Bits, width=32):
     ncc = bits(2, 1, "Namespace capability change")
     nic = bits(3, 1, "Namespace inventory change")
     ccc = bits(4, 1, "Controller capability change")
-    cser = bits(14, 2, "Relaxation of CSE: 1 other I/O commands may run (after Base 2.0)")
+    cser = bits(14, 2, "Relaxes CSE: 1 no other admin command to any namespace (after Base 2.0)")
     cse = bits(16, 3, "Outside of it: 0 anything, 1 no other command to the namespace, 2 to any namespace")
     uss = bits(19, 1, "Selection of a UUID supported")
-    csp = bits(20, 12, "Scope: a bit each for namespace, controller, NVM set, endurance group, ...")
+    csp = bits(20, 12, "Command scope")
 
 
 class CommandsSupportedAndEffects(Structure, size=4096):

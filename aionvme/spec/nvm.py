@@ -160,7 +160,8 @@ class DsmRange(Structure, size=16):
 
 
 def _tag80(offset: int, doc: str) -> Any:
-    # The one field that other implementations agree to store with its most significant byte first.
+    # QEMU and libnvme both have the most significant byte first here. In formats 0h and 2h, QEMU, SPDK and older
+    # libnvme have tags in little-endian order as everything else, and newer libnvme has not.
     def unpack(raw: bytes) -> int:
         return int.from_bytes(raw, "big")
 

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aionvme.spec import entries
-from aionvme.spec.entries import CQE_BYTES, SQE_BYTES, Cqe, CqeStatus, SglDescriptor, Sqe
+from aionvme.spec.entries import (
+    CQE_BYTES,
+    SQE_BYTES,
+    Cqe,
+    CqeStatus,
+    SglDescriptor,
+    SglId,
+    SglSubtype,
+    SglType,
+    Sqe,
+)
 from aionvme.spec.errors import DecodeError
 from aionvme.spec.opcodes import AdminOpcode, Cns, FeatureId
 from aionvme.spec.status import StatusCode
@@ -194,3 +204,19 @@ def test_truncated_entries_are_refused(kind: type[Sqe]) -> None:
     """One byte short is a DecodeError."""
     with pytest.raises(DecodeError):
         kind.decode(bytes(kind.SIZE - 1))
+
+
+def test_sgl_descriptors_say_their_type() -> None:
+    """Type in the upper and subtype in the lower half of the last byte, numbered as in SPDK and QEMU."""
+    last = SglDescriptor.decode(bytes.fromhex("0010000000000000 20000000 000000 30"))
+    assert (last.addr, last.length, last.type) == (0x1000, 32, SglType.LAST_SEGMENT)
+    assert SglId(type=SglType.TRANSPORT_DATA_BLOCK, subtype=SglSubtype.TRANSPORT).value == 0x5A
+    assert {each.name: int(each) for each in SglType} == {
+        "DATA_BLOCK": 0,
+        "BIT_BUCKET": 1,
+        "SEGMENT": 2,
+        "LAST_SEGMENT": 3,
+        "KEYED_DATA_BLOCK": 4,
+        "TRANSPORT_DATA_BLOCK": 5,
+        "VENDOR_SPECIFIC": 15,
+    }
