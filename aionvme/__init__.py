@@ -25,10 +25,11 @@ from aionvme.errors import (
 from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover
 from aionvme.pci.dma import DmaBuffer, DmaRegistration
-from aionvme.qpair.io import IoFlags, IoQueuePair
+from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.nvm import IoFlags
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
 
 __version__ = "0.1.0.dev0"

@@ -16,11 +16,12 @@ from aionvme.spec.identify import (
     decode_namespace_descriptors,
     decode_nsid_list,
 )
-from aionvme.spec.opcodes import Cns
+from aionvme.spec.identify_sets import IdentifyNvmController, IdentifyNvmNamespace
+from aionvme.spec.opcodes import Cns, CommandSet
 
 if TYPE_CHECKING:
     from aionvme.pci.dma import DmaBuffer, DmaSpace
-    from aionvme.qpair.io import AdminQueuePair
+    from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.request import Completion, Request
 
 Callback = Callable[[Any, "Completion"], object]
@@ -36,6 +37,12 @@ _IDENTIFY_DECODERS: dict[int, Callable[[bytes], Any]] = {
     Cns.ALLOCATED_NAMESPACE: IdentifyNamespace.decode,
     Cns.ATTACHED_CONTROLLERS: decode_controller_list,
     Cns.CONTROLLERS: decode_controller_list,
+}
+
+# By command set as well.
+_CSI_DECODERS: dict[tuple[int, int], Callable[[bytes], Any]] = {
+    (Cns.CSI_NAMESPACE, CommandSet.NVM): IdentifyNvmNamespace.decode,
+    (Cns.CSI_CONTROLLER, CommandSet.NVM): IdentifyNvmController.decode,
 }
 
 
@@ -132,7 +139,7 @@ class AdminCommands:
     ) -> Request:
         """`identify` with a callback."""
         sqe = entries.identify(cns, nsid=nsid, cntid=cntid, csi=csi, cns_specific=cns_specific)
-        decoder = _IDENTIFY_DECODERS.get(cns, bytes)
+        decoder = _IDENTIFY_DECODERS.get(cns) or _CSI_DECODERS.get((cns, csi), bytes)
         return self._send(
             sqe,
             cb_fn,

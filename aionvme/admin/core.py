@@ -12,6 +12,7 @@ import attrs
 
 from aionvme.admin.commands import AdminCommands
 from aionvme.errors import NvmeError
+from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
     from aionvme.qpair.core import QueuePair
-    from aionvme.qpair.io import AdminQueuePair, IoQueuePair
+    from aionvme.qpair.io import IoQueuePair
+    from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.namespace import Namespace
     from aionvme.spec.identify import IdentifyController
 
@@ -71,6 +73,7 @@ class Core:
     admin: AdminQueuePair
     page_size: int
     max_transfer: int = 0
+    limits: Limits = attrs.field(factory=Limits)
     epoch: int = 0
     state: State = State.STARTING
     error: NvmeError | None = None

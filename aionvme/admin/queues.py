@@ -95,6 +95,7 @@ class IoQueues:
             entries=depth + 1,
             page_size=core.page_size,
             max_transfer=core.max_transfer,
+            limits=core.limits,
             sq_doorbell=sq_doorbell(qid, dstrd),
             cq_doorbell=cq_doorbell(qid, dstrd),
             completion=completion,

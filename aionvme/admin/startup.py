@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.admin import bringup
+from aionvme.admin import abilities, bringup
 from aionvme.admin.core import logger
 from aionvme.admin.options import ArbMechanism, process_host_id
 from aionvme.errors import ControllerFailedError, StatusError
-from aionvme.qpair.namespace import Namespace
-from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.identify import IdentifyController
 from aionvme.spec.opcodes import Cns, FeatureId
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
 
-# Most entries of an active namespace list (Base 2.0, 5.17.2.2).
-_LIST_ENTRIES = 1024
 _EXHID = 1
 
 
@@ -43,7 +40,8 @@ async def start(core: Core) -> None:
     await _set_host_id(core, core.data)
     await _set_arbitration(core)
     await _set_number_of_queues(core)
-    await _read_namespaces(core, core.data)
+    core.limits = await abilities.read_limits(core, core.data)
+    await abilities.read_namespaces(core, core.data)
 
 
 def _command_set(core: Core) -> int:
@@ -117,57 +115,3 @@ def _queues_in_bar(core: Core) -> int:
     if pairs < 2:
         raise ControllerFailedError(f"{core}: its BAR 0 has no room for the doorbells of an I/O queue")
     return pairs - 1
-
-
-async def _read_namespaces(core: Core, data: IdentifyController) -> None:
-    """The active namespaces. One that did not change stays the same object."""
-    if core.opts.command_set == bringup.CSS_ADMIN_ONLY:
-        core.namespaces.clear()
-        return
-    nsids = await _active_nsids(core, data)
-    found: dict[int, Namespace] = {}
-    for nsid in nsids:
-        identified = await core.urgent.identify(Cns.NAMESPACE, nsid=nsid)
-        namespace = _namespace(core, nsid, identified)
-        if namespace is not None:
-            found[nsid] = namespace
-    core.namespaces.clear()
-    core.namespaces.update(found)
-
-
-async def _active_nsids(core: Core, data: IdentifyController) -> list[int]:
-    if core.registers.version() < (1, 1, 0):
-        # The list came with 1.1; before, every identifier up to NN was a namespace.
-        return list(range(1, data.nn + 1))
-    nsids: list[int] = []
-    while True:
-        part = await core.urgent.identify(Cns.ACTIVE_NAMESPACES, nsid=nsids[-1] if nsids else 0)
-        if part and nsids and part[0] <= nsids[-1]:
-            raise ControllerFailedError(f"{core}: its list of active namespaces is not in order")
-        nsids += part
-        if len(part) < _LIST_ENTRIES:
-            return nsids
-
-
-def _namespace(core: Core, nsid: int, data: IdentifyNamespace) -> Namespace | None:
-    if data.nsze == 0 or data.block_size < 512:
-        # Inactive, or of a command set that has no such blocks.
-        return None
-    before = core.namespaces.get(nsid)
-    if before is not None and _shape(before.data) == _shape(data):
-        return before
-    return Namespace(
-        nsid=nsid,
-        block_size=data.block_size,
-        nblocks=data.nsze,
-        metadata_size=data.metadata_size,
-        extended=data.extended,
-        boundary=data.noiob,
-        data=data,
-        controller=core.dma,
-    )
-
-
-def _shape(data: IdentifyNamespace) -> tuple[object, ...]:
-    """What makes a namespace another one to its users. How much of it is in use (NUSE) does not."""
-    return (data.nsze, data.flbas, data.lba_format, data.dps, data.noiob, data.nguid, data.eui64)

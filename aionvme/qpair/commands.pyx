@@ -21,7 +21,7 @@ cdef enum:
     DEALLOCATE = 1 << 25            # DEAC of Write Zeroes, command dword 12
     FUSED_FIRST = 1
     FUSED_SECOND = 2
-cdef tuple NO_TAGS = (None, 0, 0, None)
+cdef tuple NO_TAGS = (None, 0, 0, 0)
 
 
 cdef class CommandQueuePair(TransferQueuePair):
@@ -60,7 +60,7 @@ cdef class CommandQueuePair(TransferQueuePair):
     # -- ranges without data -------------------------------------------------------------------------------------------
 
     def write_zeroes(self, Namespace ns not None, lba, nblocks, *, deallocate=False, io_flags=0, ref_tag=None, app_tag=0,
-                     app_mask=0, storage_tag=None, timeout=None):
+                     app_mask=0, storage_tag=0, timeout=None):
         """Has `nblocks` blocks from `lba` on read as zeroes (NVM Command Set 1.0, 3.2.8); awaitable.
 
         Args:
@@ -78,7 +78,7 @@ cdef class CommandQueuePair(TransferQueuePair):
             app_mask=app_mask, storage_tag=storage_tag, timeout=timeout)
 
     def submit_write_zeroes(self, Namespace ns not None, lba, nblocks, cb_fn=None, cb_arg=None, *, deallocate=False,
-                            io_flags=0, ref_tag=None, app_tag=0, app_mask=0, storage_tag=None, timeout=None,
+                            io_flags=0, ref_tag=None, app_tag=0, app_mask=0, storage_tag=0, timeout=None,
                             when_full=None):
         """`write_zeroes` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
@@ -101,14 +101,14 @@ cdef class CommandQueuePair(TransferQueuePair):
             cb_fn, cb_arg, timeout, when_full)
 
     def verify(self, Namespace ns not None, lba, nblocks, *, io_flags=0, ref_tag=None, app_tag=0, app_mask=0,
-               storage_tag=None, timeout=None):
+               storage_tag=0, timeout=None):
         """Has the controller read and check these blocks without a transfer (NVM Command Set 1.0, 3.2.5); awaitable."""
         return self.submit_verify(
             ns, lba, nblocks, None, None, io_flags=io_flags, ref_tag=ref_tag, app_tag=app_tag, app_mask=app_mask,
             storage_tag=storage_tag, timeout=timeout)
 
     def submit_verify(self, Namespace ns not None, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0, ref_tag=None,
-                      app_tag=0, app_mask=0, storage_tag=None, timeout=None, when_full=None):
+                      app_tag=0, app_mask=0, storage_tag=0, timeout=None, when_full=None):
         """`verify` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.on_range(
             int(NvmOpcode.VERIFY), ns, lba, nblocks, self.limits.verify_bytes, io_flags, WRITE_FLAGS,
@@ -187,7 +187,7 @@ cdef class CommandQueuePair(TransferQueuePair):
         pairs = block_ranges.checked(ranges, source.nblocks)
         program, payload = [], bytearray()
         for group in block_ranges.for_copy(pairs, destination, ns, source):
-            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid)
+            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid if format else None)
             program.append((nvm.copy(ns.nsid, destination, len(group), format=format, flags=flags), len(data)))
             payload += data
             destination += sum(nblocks for _, nblocks in group)
@@ -225,7 +225,7 @@ cdef class CommandQueuePair(TransferQueuePair):
             raise UsageError(f"ns: compare_and_write takes no separate metadata, and {ns!r} has some")
         request = new_request(int(NvmOpcode.COMPARE), ns.nsid, cb_fn, cb_arg)
         self.aim(request, ns, lba, nblocks, &count)
-        self.protect(request, ns, io_flags, None, 0, 0, None, WRITE_FLAGS & ~PI_CHECKS)
+        self.protect(request, ns, io_flags, None, 0, 0, 0, WRITE_FLAGS & ~PI_CHECKS)
         request.boundary = ns.boundary
         request.piece_blocks = <uint32_t>min(
             <uint64_t>request.piece_blocks, max(self.max_transfer // ns.unit, <size_t>1))

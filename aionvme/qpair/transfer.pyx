@@ -33,7 +33,6 @@ cdef enum:
     MOST_SEGMENTS = 1 << 20
 
 cdef uint64_t ANY64 = 0xFFFFFFFFFFFFFFFE
-cdef tuple NO_OPTIONS = (None, 0, 0, None, None, 0, 0, None, False)
 cdef dict POINTERS = {None: CHEAPER, False: PRP_ONLY, True: SGL_ONLY}
 
 
@@ -258,7 +257,7 @@ cdef class TransferQueuePair(QueuePair):
         request.cursor.segments = request.segments
         for index, part in enumerate(parts):
             if type(part) is tuple:
-                address, nbytes = self._raw_segment(request, part)
+                self._raw_segment(request, part, &address, &nbytes)
                 if address == NULL and not device_writes:
                     raise UsageError(f"iov[{index}]: a bit bucket is for reads only")
             else:
@@ -277,17 +276,19 @@ cdef class TransferQueuePair(QueuePair):
         request.nbytes = needed
         return 0
 
-    cdef (uint8_t *, size_t) _raw_segment(self, Request request, tuple part) except *:
+    cdef int _raw_segment(self, Request request, tuple part, uint8_t **where, size_t *nbytes) except -1:
         # (address, length) as SPDK's callbacks give it; the registration that has it is held.
-        cdef size_t address = 0, nbytes = part[1]
+        cdef size_t address = 0
+        nbytes[0] = part[1]
         if part[0] is not None:
             address = part[0]
-            holder = self.dma.hold_at(address, nbytes)
+            holder = self.dma.hold_at(address, nbytes[0])
             if holder is not None:
                 if request.more_holders is None:
                     request.more_holders = []
                 request.more_holders.append(holder)
-        return <uint8_t *>address, nbytes
+        where[0] = <uint8_t *>address
+        return 0
 
     cdef int settle_segments(self, Request request, size_t needed, bint device_writes, bint bounce) except -1:
         """Sees to it that every piece can be described, by a copy in one piece of memory if that was asked for."""

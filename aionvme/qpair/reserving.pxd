@@ -1,0 +1,6 @@
+# The reservation commands; see the .pyx.
+from aionvme.qpair.commands cimport CommandQueuePair
+
+
+cdef class ReservingQueuePair(CommandQueuePair):
+    pass
