@@ -40,6 +40,13 @@ def raw_read(nsid: int, lba: int = 0) -> bytes:
     return bytes(sqe)
 
 
+def _eager_task(
+    loop: asyncio.AbstractEventLoop, coro: Any, *, eager_start: bool | None = None, **keywords: Any
+) -> asyncio.Task[Any]:
+    # asyncio.eager_task_factory, which before 3.13.3 does not take the eager_start that uvloop hands it.
+    return asyncio.Task(coro, loop=loop, eager_start=True, **keywords)
+
+
 class Stage:
     """One loop for many plays; each finds the queue pair idle, and has to leave it so.
 
@@ -90,7 +97,7 @@ class Stage:
         self._runner = asyncio.Runner(debug=self.mode == "debug", loop_factory=self._loop_factory)
         self.loop = self._runner.get_loop()
         if self.mode == "eager":
-            self.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+            self.loop.set_task_factory(_eager_task)
         # Debug mode tells of callbacks that took long; on a busy machine any may.
         self.loop.slow_callback_duration = 60.0
         self.loop.set_exception_handler(lambda _loop, context: self.reports.append(context))
