@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 import uvloop
 
 import aionvme
@@ -75,6 +76,26 @@ class Stage:
             self._give_up()
             raise
 
+    def run_through(self, exception: type[BaseException], play: Play) -> None:
+        """Plays what stops the loop once by this exception, and goes on after it, as with a loop that is run again."""
+        if self._runner is None:
+            self._open()
+        self.reports.clear()
+        try:
+            task = self.loop.create_task(self._play(play))
+            with pytest.raises(exception):
+                self.loop.run_until_complete(task)
+            assert not task.done()
+            self.loop.run_until_complete(task)
+        except BaseException:
+            self._give_up()
+            raise
+
+    async def reconnect(self) -> None:
+        """After a play has closed the controller."""
+        self.buf.close()
+        await self._connect()
+
     async def _play(self, play: Play) -> None:
         self.start_stepping()
         await play(self)
@@ -103,6 +124,7 @@ class Stage:
         self.loop.set_exception_handler(lambda _loop, context: self.reports.append(context))
         self.mock = MockController(drive="step", size=1 << 20, num_io_queues=4)
         self._runner.run(self._connect())
+        self._stepping = False
         # What is there now is no play's: the collector need not look at it after each.
         gc.freeze()
 
@@ -115,7 +137,6 @@ class Stage:
         self.ns = self.ctrlr.namespaces[1]
         self.buf = self.ctrlr.dma_alloc(64 * BLOCK)
         self.pollers = asyncio.all_tasks() - {asyncio.current_task()}
-        self._stepping = False
 
     def close(self) -> None:
         """Takes the stage down."""
