@@ -1,8 +1,9 @@
-"""Enable, disable and shut down a controller by its registers (NVMe Base 2.0, 3.5.1 and 3.6), never blocking the loop."""
+"""Enables, disables and shuts down a controller by its registers (NVMe Base 2.0, 3.5.1 and 3.6); never blocks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
@@ -34,7 +35,7 @@ class Registers:
 
     @property
     def timeout(self) -> float:
-        """The longest that RDY may take to follow EN, in seconds: CAP.TO, or CRTO.CRWMT where that is more (3.1.3.18)."""
+        """Most seconds that RDY may take to follow EN: CAP.TO, or CRTO.CRWMT where that is more (3.1.3.18)."""
         units = max(self.cap.to, 1)
         if self.cap.crwms:
             units = max(units, self.function.read32(Reg.CRTO) & 0xFFFF)
@@ -110,10 +111,9 @@ async def disable(registers: Registers) -> None:
     csts = registers.csts()
     if cc.en and not csts.rdy and not csts.cfs:
         # EN must not be cleared while it is still becoming ready (3.1.3.5).
-        try:
+        # Should it never be ready, clearing EN is all that is left.
+        with contextlib.suppress(ControllerFailedError):
             await registers.wait_ready(True)
-        except ControllerFailedError:
-            pass  # Never ready: clearing EN is all that is left.
     if cc.en:
         cc.en = 0
         cc.shn = 0

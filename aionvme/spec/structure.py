@@ -5,8 +5,8 @@
         lbads: int = u8(2, "LBA data size, as a power of two")
 
 From the table come an immutable class (to attrs, one of its own) with typed attributes that default to zero,
-`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a row that leaves the
-structure fails at import.
+`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a
+row that leaves the structure fails at import.
 """
 
 from __future__ import annotations
@@ -250,6 +250,8 @@ class Structure(metaclass=StructureMeta):
     _DEFAULTS: ClassVar[dict[str, Any]] = {}
     _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
     _ATTRS: ClassVar[tuple[Any, ...] | None]
+    if TYPE_CHECKING:
+        __attrs_attrs__: ClassVar[Any]
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
         """Takes the rows and checks them."""

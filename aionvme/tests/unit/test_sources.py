@@ -14,7 +14,7 @@ from tools import stubs
 REPO = Path(__file__).parents[3]
 PACKAGE = REPO / "aionvme"
 LONGEST = 500
-FIRST_LINE = re.compile(r"\S.{20,}[.:]")
+FIRST_LINE = re.compile(r"\S.{12,}[.:]")
 HAND_WRITTEN = (*layers.SUFFIXES, ".h", ".c", ".sh")
 
 
@@ -99,9 +99,8 @@ def test_each_test_has_a_sentence() -> None:
     mute = []
     for path in sorted((PACKAGE / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
-                "test_"
-            )
-            if is_test and not ast.get_docstring(node):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_") and not ast.get_docstring(node):
                 mute.append(f"{path.relative_to(REPO)}:{node.lineno}")
     assert mute == []

@@ -148,7 +148,9 @@ async def play(construct: Construct, moment: Moment, device: Device) -> Seen:
     await stage.turns(TURNS)
     ended, cancelling = how(task), task.cancelling()
     # To ask for the exception is to have seen it, and then it is not reported.
-    each = tuple("cancelled" if a.cancelled() else "failed?" if moment.fails else how(a) for a in device.awaitables)
+    each = tuple(
+        "cancelled" if a.cancelled() else "failed?" if moment.fails else how(a) for a in device.awaitables
+    )
     aborts = device.aborts()
     del task
     device.forget()

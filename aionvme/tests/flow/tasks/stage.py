@@ -214,7 +214,9 @@ class Stage:
         """A read of one block."""
         return self.qp.read(self.ns, self.buf, lba, 1, **keywords)
 
-    def submit(self, cb_fn: Callable[[Any, aionvme.Completion], object], cb_arg: Any = None) -> aionvme.Request:
+    def submit(
+        self, cb_fn: Callable[[Any, aionvme.Completion], object], cb_arg: Any = None
+    ) -> aionvme.Request:
         """A read of one block, with a callback."""
         return self.qp.submit_read(self.ns, self.buf, 0, 1, cb_fn, cb_arg)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from typing import Any
 
 import attrs
 import pytest
@@ -319,7 +320,7 @@ def test_bits_are_compared_shown_and_listed() -> None:
 
 def test_a_structure_is_an_attrs_class() -> None:
     """What works on any attrs class works on a structure: fields by name, evolve, asdict."""
-    made = LbaFormat(ms=8, lbads=12)
+    made: Any = LbaFormat(ms=8, lbads=12)
     assert attrs.has(LbaFormat)
     assert [field.name for field in attrs.fields(LbaFormat)] == list(LbaFormat.ROWS)
     assert attrs.evolve(made, lbads=9) == LbaFormat(ms=8, lbads=9)
