@@ -41,11 +41,10 @@ def raw_read(nsid: int, lba: int = 0) -> bytes:
     return bytes(sqe)
 
 
-def _eager_task(
-    loop: asyncio.AbstractEventLoop, coro: Any, *, eager_start: bool | None = None, **keywords: Any
-) -> asyncio.Task[Any]:
+def _eager_task(loop: asyncio.AbstractEventLoop, coro: Any, **keywords: Any) -> asyncio.Task[Any]:
     # asyncio.eager_task_factory, which before 3.13.3 does not take the eager_start that uvloop hands it.
-    return asyncio.Task(coro, loop=loop, eager_start=True, **keywords)
+    keywords["eager_start"] = True
+    return asyncio.Task(coro, loop=loop, **keywords)
 
 
 class Stage:
@@ -203,7 +202,7 @@ class Stage:
 
     def others(self) -> set[asyncio.Task[Any]]:
         """Tasks that are neither the play's nor the pollers'."""
-        return asyncio.all_tasks() - self.pollers - {asyncio.current_task()}  # type: ignore[arg-type]
+        return asyncio.all_tasks() - self.pollers - {asyncio.current_task()}
 
     @property
     def aborts(self) -> int:

@@ -23,7 +23,7 @@ async def _all_at_once(stage: Stage, call: Callable[[int], object]) -> list[aion
 
 
 def test_exceptions_are_reported(stage: Stage) -> None:
-    """Each exception of a callback goes to the loop's exception handler, and every callback is called once, in order."""
+    """Each exception of a callback goes to the loop's exception handler; every callback is called once, in order."""
 
     async def play(stage: Stage) -> None:
         called: list[int] = []
@@ -45,9 +45,7 @@ def test_exceptions_are_reported(stage: Stage) -> None:
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("kind", ["callback", "done-callback", "task"])
-def test_what_stops_the_loop_loses_nothing(
-    stage: Stage, kind: str, exception: type[BaseException]
-) -> None:
+def test_what_stops_the_loop_loses_nothing(stage: Stage, kind: str, exception: type[BaseException]) -> None:
     """KeyboardInterrupt and SystemExit leave the loop as from a handle of asyncio's; the others are told next turn."""
     told: list[int] = []
 
@@ -198,7 +196,7 @@ def test_what_is_told_takes_the_ground_away(stage: Stage, by: str, what: str) ->
                 await late
         held.stop()
         held.release()
-        ended = await asyncio.gather(late, *queued, return_exceptions=True)
+        ended: list[Any] = await asyncio.gather(late, *queued, return_exceptions=True)
         await asyncio.gather(*started)
         lost = [isinstance(one, aionvme.ControllerResetError) for one in ended]
         assert any(lost) == (what == "reset")

@@ -57,7 +57,7 @@ def test_throw_leaves_the_command_alone(stage: Stage, error: BaseException | typ
 
 
 def test_throw_of_a_cancellation_is_a_cancel(stage: Stage) -> None:
-    """CancelledError thrown before the end means `cancel`, message and all, and goes on waiting; after it, it is raised."""
+    """CancelledError thrown before the end means `cancel`, message and all, and it waits on; after it, it is raised."""
 
     async def throw(stage: Stage) -> None:
         aborts = stage.aborts

@@ -19,10 +19,11 @@ COMMANDS, DEPTH = 100_000, 128
 
 
 @pytest.mark.parametrize(
-    ("completion", "outstanding"), [("poll", 0), ("interrupt", 0), ("interrupt", 4), ("adaptive", 4), ("manual", 4)]
+    ("completion", "outstanding"),
+    [("poll", 0), ("interrupt", 0), ("interrupt", 4), ("adaptive", 4), ("manual", 4)],
 )
 def test_an_idle_queue_pair_uses_no_cpu(stage: Stage, completion: str, outstanding: int) -> None:
-    """With nothing to poll for, no turn is taken, by any queue pair, and next to no CPU time: a busy loop would use all."""
+    """With nothing to poll for, no queue pair takes a turn, nor next to any CPU time: a busy loop would use all."""
 
     async def idle(stage: Stage) -> None:
         qp = await stage.ctrlr.alloc_io_qpair(depth=8, completion=completion)
@@ -142,7 +143,7 @@ class Timer:
 
 @pytest.mark.parametrize("by", ["callbacks", "tasks"])
 def test_between_two_turns_everything_else_has_run(stage: Stage, by: str) -> None:
-    """At depth 128, for 100,000 commands: a ready socket, a callback and a due timer are run for each turn of the poller."""
+    """At depth 128, for 100,000 commands: each turn of the poller has its ready socket, callback and due timer."""
 
     async def busy(stage: Stage) -> None:
         loop = stage.loop
@@ -158,7 +159,7 @@ def test_between_two_turns_everything_else_has_run(stage: Stage, by: str) -> Non
             timer.look()
             return loop.call_soon(callback)
 
-        others = [
+        others: list[PingPong | Chain | Timer] = [
             PingPong(loop, sockets),
             Chain(call_soon, soon),
             Chain(lambda callback: loop.call_later(0, callback), later),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_callbacks_taken_out(stage: Stage) -> None:
 
     async def remove(stage: Stage) -> None:
         called: list[int] = []
-        first, second, third = (lambda _r, i=i: called.append(i) for i in range(3))
+        first, second, third = (_noting(called, i) for i in range(3))
         request = stage.read()
         for callback in (first, second, first, third):
             request.add_done_callback(callback)
@@ -146,7 +147,7 @@ def test_a_callback_that_raises(stage: Stage, callbacks: int) -> None:
             request, after = stage.read(), stage.read()
             request.add_done_callback(bad)
             for i in range(1, callbacks):
-                request.add_done_callback(lambda _r, i=i: called.append(i))
+                request.add_done_callback(_noting(called, i))
             after.add_done_callback(lambda _r: called.append(9))
             await stage.until(lambda: len(held.commands) == 2)
         await stage.until(lambda: len(called) == callbacks)
@@ -213,7 +214,7 @@ def test_awaited_again(stage: Stage) -> None:
     """A request that has ended gives its result at once, as often as it is asked."""
 
     async def again(stage: Stage) -> None:
-        request = stage.read()
+        request: Any = stage.read()
         cpl = await request
         turns = stage.qp.counters["turns"]
         assert await request is cpl
@@ -243,10 +244,11 @@ def test_what_asyncio_takes_it_for(stage: Stage) -> None:
     """A future and a coroutine, of the loop of its queue pair; `ensure_future` and `wrap_future` leave it as it is."""
 
     async def look(stage: Stage) -> None:
-        request = stage.read()
-        assert asyncio.isfuture(request) and asyncio.iscoroutine(request)
+        request: Any = stage.read()
+        assert asyncio.isfuture(request)
+        assert asyncio.iscoroutine(request)
         assert asyncio.ensure_future(request) is request
-        assert asyncio.wrap_future(request) is request  # type: ignore[arg-type,comparison-overlap]
+        assert asyncio.wrap_future(request) is request
         assert request.get_loop() is asyncio.get_running_loop()
         await request
 
@@ -262,7 +264,7 @@ def test_the_loop_runs_until_it_is_complete(stage: Stage) -> None:
         await stage.until(other.done)
         assert other.result() is request.cpl
 
-    requests: list[aionvme.Request] = []
+    requests: list[Any] = []
 
     async def submit(stage: Stage) -> None:
         requests.append(stage.read())
@@ -279,7 +281,7 @@ def test_in_the_stack_of_a_task(stage: Stage) -> None:
 
     async def show(stage: Stage) -> None:
         with stage.mock.hold(qid=stage.qp.qid):
-            task = asyncio.create_task(stage.read())
+            task: asyncio.Task[Any] = asyncio.create_task(stage.read())
             await stage.turns(2)
             assert "Request" in repr(task)
             assert task.get_stack() == []
@@ -318,7 +320,7 @@ def test_value_that_is_a_tuple(stage: Stage) -> None:
 
 @pytest.mark.parametrize("expires", ["wait_for", "timeout"])
 def test_a_timeout_waits_for_the_device(stage: Stage, expires: str) -> None:
-    """asyncio's timeouts raise TimeoutError once the device has let go, and not before."""
+    """The timeouts of asyncio raise TimeoutError once the device has let go, and not before."""
 
     async def wait_for(request: aionvme.Request) -> None:
         await asyncio.wait_for(request, 1e-6)
@@ -346,6 +348,10 @@ def test_a_timeout_waits_for_the_device(stage: Stage, expires: str) -> None:
         io.stop()
 
     stage.run(expire)
+
+
+def _noting(called: list[int], i: int) -> Callable[[object], None]:
+    return lambda _request: called.append(i)
 
 
 async def _end(request: aionvme.Request) -> Any:

@@ -21,15 +21,19 @@ async def _gather(request: aionvme.Request) -> None:
     await asyncio.gather(request, return_exceptions=True)
 
 
+async def _has_ended(request: aionvme.Request) -> None:
+    ended = asyncio.Event()
+    request.add_done_callback(lambda _request: ended.set())
+    await ended.wait()
+
+
 async def _ask(request: aionvme.Request) -> None:
-    while not request.done():
-        await asyncio.sleep(0)
+    await _has_ended(request)
     assert request.exception()
 
 
 async def _ask_result(request: aionvme.Request) -> None:
-    while not request.done():
-        await asyncio.sleep(0)
+    await _has_ended(request)
     with pytest.raises(aionvme.StatusError):
         request.result()
 
