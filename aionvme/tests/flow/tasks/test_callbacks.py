@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,47 @@ def test_what_stops_the_loop_loses_nothing(stage: Stage, kind: str, exception: t
 
     stage.run_through(exception, play)
     assert told == list(range(EACH))
+
+
+def test_what_stops_the_loop_in_a_callback_leaves_its_waiters(stage: Stage) -> None:
+    """A request may have both a callback and waiters: these are told although the callback stopped the loop."""
+    told: list[str] = []
+
+    def call(_arg: object, _cpl: object) -> None:
+        told.append("callback")
+        raise KeyboardInterrupt
+
+    async def play(stage: Stage) -> None:
+        request = stage.submit(call)
+        request.add_done_callback(lambda _request: told.append("done-callback"))
+        await request
+        await stage.until(lambda: len(told) == 2)
+
+    stage.run_through(KeyboardInterrupt, play)
+    assert told == ["callback", "done-callback"]
+
+
+@pytest.mark.parametrize("kind", ["done-callback", "task"])
+def test_reaping_in_the_context_of_a_waiter(stage: Stage, kind: str) -> None:
+    """Whoever calls `process_completions` may do so in the context that a waiter wants, which cannot be entered twice."""
+
+    async def play(stage: Stage) -> None:
+        context = contextvars.copy_context()
+        told: list[object] = []
+        qp = await stage.ctrlr.alloc_io_qpair(depth=8, completion="manual")
+        request = qp.read(stage.ns, stage.buf, 0, 1)
+        if kind == "task":
+            task = stage.loop.create_task(_end(request), context=context)
+            task.add_done_callback(told.append)
+        else:
+            request.add_done_callback(told.append, context=context)
+        await stage.until(lambda: stage.mock.queue(qp.qid).posted)
+        await stage.turns(2)
+        stage.loop.call_soon(qp.process_completions, context=context)
+        await stage.until(lambda: told)
+        await qp.close()
+
+    stage.run(play)
 
 
 def test_a_callback_that_submits(stage: Stage) -> None:
