@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 import aionvme
-from aionvme.tests.flow.tasks.stage import Stage
+from aionvme.tests.flow.tasks.stage import BLOCK, Stage, raw_read
 
 
 async def _await(request: aionvme.Request) -> None:
@@ -66,6 +66,44 @@ def test_of_an_awaited_failure(
         for report in stage.reports:
             assert isinstance(report["exception"], aionvme.StatusError)
             assert "nobody awaited" in report["message"]
+        stage.reports.clear()
+
+    stage.run(fail)
+
+
+def test_of_a_failure_in_a_cycle(stage: Stage) -> None:
+    """A request that only the collector finds is reported as well."""
+
+    async def fail(stage: Stage) -> None:
+        for _ in range(20):
+            request = stage.failing()
+            await stage.until(request.done)
+            cycle: list[object] = [request]
+            cycle.append(cycle)
+            del request, cycle
+        gc.collect()
+        assert len(stage.reports) == 20
+        stage.reports.clear()
+
+    stage.run(fail)
+
+
+def test_of_a_failure_in_a_cycle_with_its_queue_pair(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the collector takes the queue pair with it, the loop or standard error is told, whichever is still there."""
+
+    async def fail(stage: Stage) -> None:
+        for _ in range(4):
+            qp = await stage.ctrlr.alloc_io_qpair(depth=8)
+            request = qp.io_raw(raw_read(99), data=memoryview(stage.buf)[:BLOCK])
+            await qp.close()
+            cycle: list[object] = [qp, request]
+            cycle.append(cycle)
+            del qp, request, cycle
+        gc.collect()
+        written = capsys.readouterr().err.count("GenericStatusError")
+        assert written + len(stage.reports) == 4
         stage.reports.clear()
 
     stage.run(fail)
