@@ -103,7 +103,7 @@ def test_what_stops_the_loop_in_a_callback_leaves_its_waiters(stage: Stage) -> N
 
 @pytest.mark.parametrize("kind", ["done-callback", "task"])
 def test_reaping_in_the_context_of_a_waiter(stage: Stage, kind: str) -> None:
-    """Whoever calls `process_completions` may do so in the context that a waiter wants, which cannot be entered twice."""
+    """Called in the context that a waiter wants, which cannot be entered twice, it tells that waiter a turn later."""
 
     async def play(stage: Stage) -> None:
         context = contextvars.copy_context()

@@ -91,7 +91,7 @@ def test_of_a_failure_in_a_cycle(stage: Stage) -> None:
 def test_of_a_failure_in_a_cycle_with_its_queue_pair(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the collector takes the queue pair with it, the loop or standard error is told, whichever is still there."""
+    """Where the collector takes the queue pair too, the loop or standard error is told, whichever is still there."""
 
     async def fail(stage: Stage) -> None:
         for _ in range(4):
