@@ -126,6 +126,8 @@ cdef class Engine(RequestOwner):
         return bool(self.broken)
 
     cdef str describe(self):
+        if self.function is None:
+            return f"queue pair {self.ring.qid}"  # the collector has cleared it
         return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
 
     # -- memory of the caller's ----------------------------------------------------------------------------------------
