@@ -25,7 +25,12 @@ SLACK = 4.0  # what a busy machine adds
 
 # By device: the least and the most that its end may take, but for SLACK. Silence is only ended by the reset after
 # Abort's time; a controller that cannot be reset is waited for as long as CAP.TO says.
-TIMES = {"healthy": (0, 0), "held": (0, ABORT), "silent": (ABORT, ABORT), "stuck": (ABORT + READY, ABORT + READY)}
+TIMES = {
+    "healthy": (0, 0),
+    "held": (0, ABORT),
+    "silent": (ABORT, ABORT),
+    "stuck": (ABORT + READY, ABORT + READY),
+}
 
 OK, CANCELLED, FAILED, TIMEOUT = "ok", "CancelledError", "ControllerFailedError", "CommandTimeoutError"
 
@@ -51,13 +56,17 @@ class Ended:
         """No complaint but the warning that a controller was not closed."""
         found = re.findall(r"ResourceWarning: <Controller .*> was not closed", self.errors)
         assert len(found) == warned, self.errors
-        for noise in ("never awaited", "was destroyed", "Exception ignored", "Fatal Python", "coroutine ignored"):
+        for noise in (
+            "never awaited",
+            "was destroyed",
+            "Exception ignored",
+            "Fatal Python",
+            "coroutine ignored",
+        ):
             assert noise not in self.errors, self.errors
 
 
-def run(
-    *words: str, interrupts: int = 0
-) -> Ended:
+def run(*words: str, interrupts: int = 0) -> Ended:
     """Runs the program, and interrupts it when it is ready."""
     command = [sys.executable, "-W", "always::ResourceWarning", "-m", torn_program.__name__, *words]
     program = subprocess.Popen(
@@ -113,7 +122,12 @@ class TestAnyDevice:
         assert ended.status == 0
         kinds = [OK, CANCELLED, FAILED]
         assert ended.told["seconds"] < SLACK
-        assert (ended.told["tasks"], ended.told["most"], ended.told["told"], ended.told["most_told"]) == (128, 1, 16, 1)
+        assert (ended.told["tasks"], ended.told["most"], ended.told["told"], ended.told["most_told"]) == (
+            128,
+            1,
+            16,
+            1,
+        )
         assert set(ended.told["kinds"]) <= set(kinds)
         ended.check_noise(warned=True)
 
@@ -124,7 +138,9 @@ class TestAnyDevice:
         assert "RuntimeError: on purpose" in ended.errors
         # A controller that is being closed is not reset any more: it is cut off from memory instead.
         device = "silent" if device == "stuck" else device
-        ended.check(device, kinds=[OK, TIMEOUT], warned=False, before=IO + torn_program.OPTIONS["admin_timeout"])
+        ended.check(
+            device, kinds=[OK, TIMEOUT], warned=False, before=IO + torn_program.OPTIONS["admin_timeout"]
+        )
 
 
 @pytest.mark.parametrize("loop", LOOPS)
