@@ -1,4 +1,4 @@
-"""Owns the table of moments and outcomes, and the play of one: on commands, or on futures that say what is to be expected.
+"""Owns the table of moments and outcomes, and the play of one: on commands, or on futures in their place.
 
 Two kinds of future stand for commands: `Late`, whose cancellation takes as long as a command's, tells all that there is
 to be seen; asyncio's own tells how the construct has to end.
@@ -115,48 +115,53 @@ class Device(Protocol):
 
 async def play(construct: Construct, moment: Moment, device: Device) -> Seen:
     """One construct at one moment."""
-    loop, stage = device.stage.loop, device.stage
-    task: asyncio.Task[Any]
+    seen = await _play(construct, moment, device)
+    device.forget()
+    reports = len(device.stage.reports)
+    device.stage.reports.clear()
+    return attrs.evolve(seen, reports=reports)
+
+
+async def _play(construct: Construct, moment: Moment, device: Device) -> Seen:
+    stage = device.stage
 
     def cancel() -> None:
         for _ in range(moment.times):
             task.cancel()
 
     device.make(construct.count, moment.fails, lambda: cancel() if moment.cancel == "reaped" else None)
-    task = loop.create_task(construct.wait(*device.awaitables))
+    task = stage.loop.create_task(construct.wait(*device.awaitables))
     if moment.cancel == "unstarted":
         cancel()
     elif moment.cancel == "unstarted inside":
-        loop.call_soon(cancel)
+        stage.loop.call_soon(cancel)
     await device.fetched()
     if moment.cancel == "in flight":
         for _ in range(moment.times):
             task.cancel()
             await stage.turns(TURNS)
-    else:
-        if moment.cancel not in ("unstarted", "unstarted inside"):
-            device.complete()
+    elif moment.cancel not in ("unstarted", "unstarted inside"):
+        device.complete()
         if moment.cancel == "posted":
             cancel()
     await stage.turns(TURNS)
     waited = (task.done(), *(each.done() for each in device.awaitables))
-    if moment.too_late:
-        device.complete()
-    device.abort()
-    device.complete()
-    await stage.until(lambda: task.done() and all(each.done() for each in device.awaitables))
-    await stage.turns(TURNS)
-    ended, cancelling = how(task), task.cancelling()
+    await _let_go(moment, device, task)
     # To ask for the exception is to have seen it, and then it is not reported.
     each = tuple(
         "cancelled" if a.cancelled() else "failed?" if moment.fails else how(a) for a in device.awaitables
     )
-    aborts = device.aborts()
-    del task
-    device.forget()
-    reports = len(stage.reports)
-    stage.reports.clear()
-    return Seen(waited, ended, each, cancelling, aborts, reports)
+    return Seen(waited, how(task), each, task.cancelling(), device.aborts(), 0)
+
+
+async def _let_go(moment: Moment, device: Device, task: asyncio.Task[Any]) -> None:
+    """Everything comes to its end."""
+    if moment.too_late:
+        device.complete()
+    device.abort()
+    device.complete()
+    await device.stage.until(lambda: task.done() and all(each.done() for each in device.awaitables))
+    await device.stage.turns(TURNS)
 
 
 def how(future: Any) -> str:
@@ -179,7 +184,7 @@ def _named(value: Any) -> str:
     return str(value) if isinstance(value, str | _Failed) else type(value).__name__
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------------------------
 
 
 class Commands:
@@ -240,7 +245,7 @@ def is_held(view: memoryview) -> bool:
     return False
 
 
-# -- futures that stand for commands -------------------------------------------------------------------------------------
+# -- futures that stand for commands ---------------------------------------------------------------------------------
 
 
 class _Failed(Exception):
