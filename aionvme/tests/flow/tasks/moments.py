@@ -76,7 +76,7 @@ class Seen:
         ended: How the construct ended.
         each: How each awaitable did.
         cancelling: What the task that was cancelled says of it.
-        aborts: Awaitables that were cancelled before they had ended.
+        aborts: How many were to be aborted; None where Abort and the completion cross, so that it may not be sent.
         reports: What the loop's exception handler was told, once all was forgotten.
     """
 
@@ -84,7 +84,7 @@ class Seen:
     ended: str
     each: tuple[str, ...]
     cancelling: int
-    aborts: int
+    aborts: int | None
     reports: int
 
 
@@ -151,7 +151,9 @@ async def _play(construct: Construct, moment: Moment, device: Device) -> Seen:
     each = tuple(
         "cancelled" if a.cancelled() else "failed?" if moment.fails else how(a) for a in device.awaitables
     )
-    return Seen(waited, how(task), each, task.cancelling(), device.aborts(), 0)
+    aborts = device.aborts()
+    assert aborts <= construct.count
+    return Seen(waited, how(task), each, task.cancelling(), None if moment.cancel == "posted" else aborts, 0)
 
 
 async def _let_go(moment: Moment, device: Device, task: asyncio.Task[Any]) -> None:
@@ -370,5 +372,7 @@ class Futures:
         return sum(isinstance(future, Late) and future.asked for future in self.awaitables)
 
     def forget(self) -> None:
+        # The hook knows the task, and that its frames, and those the futures.
+        del self._when_reaped
         self.awaitables.clear()
         gc.collect()

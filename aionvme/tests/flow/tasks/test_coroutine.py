@@ -81,13 +81,21 @@ def test_close_leaves_the_command_alone(stage: Stage) -> None:
     """A coroutine that is closed while it waits drops the request; the command ends by itself."""
 
     async def close(stage: Stage) -> None:
-        view = memoryview(stage.buf)[:BLOCK]
-        coro = _end(stage.qp.io_raw(raw_read(1), data=view))
-        coro.send(None)
-        coro.close()
-        with pytest.raises(BufferError):
-            view.release()
-        await stage.until(lambda: not stage.qp.outstanding)
+        aborts = stage.aborts
+        with stage.mock.hold(qid=stage.qp.qid) as held:
+            view = memoryview(stage.buf)[:BLOCK]
+            request = stage.qp.io_raw(raw_read(1), data=view)
+            coro = _end(request)
+            coro.send(None)
+            coro.close()
+            request.close()
+            await stage.until(lambda: held.commands)
+            await stage.turns(4)
+            with pytest.raises(BufferError):
+                view.release()
+        await stage.until(request.done)
+        assert request.result() is request.cpl
+        assert stage.aborts == aborts
         view.release()
 
     stage.run(close)
