@@ -119,7 +119,9 @@ class IoQueues:
             await self._delete(qp, entries.delete_io_cq(qp.qid))
             raise
         if core.epoch != epoch:
-            raise ControllerResetError(f"{core} was reset while a queue pair was being made: allocate it again")
+            raise ControllerResetError(
+                f"{core} was reset while a queue pair was being made: allocate it again"
+            )
         core.queues[qp.qid] = qp
 
     async def _undo(self, qp: IoQueuePair) -> None:
@@ -170,7 +172,9 @@ class IoQueues:
                 self._release(qp)
                 continue
             if qp.qid > core.num_io_queues:
-                raise ControllerFailedError(f"{core} granted only {core.num_io_queues} I/O queues after its reset")
+                raise ControllerFailedError(
+                    f"{core} granted only {core.num_io_queues} I/O queues after its reset"
+                )
             await core.urgent.admin_raw(self._cq_sqe(qp))
             await core.urgent.admin_raw(self._sq_sqe(qp))
 

@@ -45,7 +45,11 @@ class Recovery:
     def _send_aborts(self) -> None:
         core = self._core
         limit = core.data.acl + 1 if core.data is not None else 1
-        while self._aborts and self._aborting < limit and core.state in (State.LIVE, State.CLOSING, State.STARTING):
+        while (
+            self._aborts
+            and self._aborting < limit
+            and core.state in (State.LIVE, State.CLOSING, State.STARTING)
+        ):
             qid, cid = self._aborts.popleft()
             self._aborting += 1
             try:

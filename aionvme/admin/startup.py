@@ -80,9 +80,7 @@ async def _set_host_id(core: Core, data: IdentifyController) -> None:
     extended = data.ctratt & 1
     value = host_id if extended else host_id[:8]
     try:
-        await core.urgent.set_feature(
-            FeatureId.HOST_IDENTIFIER, cdw11=_EXHID if extended else 0, data=value
-        )
+        await core.urgent.set_feature(FeatureId.HOST_IDENTIFIER, cdw11=_EXHID if extended else 0, data=value)
     except StatusError as error:
         if chosen:
             raise
@@ -108,9 +106,7 @@ async def _set_arbitration(core: Core) -> None:
 async def _set_number_of_queues(core: Core) -> None:
     """Number of queues (Base 2.0, 5.27.1.5): the controller may grant fewer, or more, of either kind."""
     asked = min(core.opts.num_io_queues, _queues_in_bar(core))
-    dw0 = await core.urgent.set_feature(
-        FeatureId.NUMBER_OF_QUEUES, cdw11=(asked - 1) << 16 | (asked - 1)
-    )
+    dw0 = await core.urgent.set_feature(FeatureId.NUMBER_OF_QUEUES, cdw11=(asked - 1) << 16 | (asked - 1))
     granted = min((dw0 & 0xFFFF) + 1, (dw0 >> 16) + 1)
     core.num_io_queues = min(asked, granted)
     core.opts.num_io_queues = core.num_io_queues
