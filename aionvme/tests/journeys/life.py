@@ -29,7 +29,7 @@ async def identify(device: Device) -> None:
         assert ns.data.nsze == device.nblocks
         again = await ctrlr.identify(Cns.CONTROLLER)
         assert again == ctrlr.data
-        assert await ctrlr.identify(Cns.ACTIVE_NAMESPACES) == [1]
+        assert list(await ctrlr.identify(Cns.ACTIVE_NAMESPACES)) == [1]
         told = asyncio.get_running_loop().create_future()
         ctrlr.submit_identify(Cns.NAMESPACE, lambda future, cpl: future.set_result(cpl.value), told, nsid=1)
         assert (await told).nsze == device.nblocks
@@ -121,7 +121,7 @@ def _locked() -> str:
 
 
 async def reconnecting(device: Device) -> None:
-    """After ten lives of the controller there is no descriptor, thread, task, mapping or pinned page more than before."""
+    """After ten lives of the controller no descriptor, thread, task, mapping or pinned page is left of them."""
 
     async def live(turn: int) -> None:
         async with device.connect() as ctrlr:
@@ -154,7 +154,8 @@ async def closing_with_commands_queued(device: Device) -> None:
     requests = [qp.submit_write(ns, memoryview(buf)[n * size :], lba + n, 1) for n in range(32)]
     await ctrlr.close()
     assert all(request.done() for request in requests)
-    assert not any(cpl.status for cpl in await asyncio.gather(*requests))
+    ended: list[aionvme.Completion] = await asyncio.gather(*requests)
+    assert not any(cpl.status for cpl in ended)
     await ctrlr.close()
     for call in (lambda: qp.read(ns, buf, 0, 1), lambda: ctrlr.dma_alloc(1), lambda: ctrlr.identify(1)):
         with pytest.raises(aionvme.UsageError, match="closed"):
