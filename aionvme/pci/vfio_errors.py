@@ -91,10 +91,13 @@ def _udev_rule(path: Path) -> str:
 
 
 def in_use(device: PciDevice, path: Path) -> AddressError:
-    """The function, or another of its IOMMU group, is open."""
+    """The function, or another of its IOMMU group, is open: perhaps by the other node than the one tried."""
+    folder = path.parent.parent if path.parent.name == "devices" else path.parent
+    names = device.path.glob("vfio-dev/*") if device.path is not None else ()
+    nodes = [*sorted(folder / "devices" / entry.name for entry in names), folder / str(device.iommu_group)]
     return AddressError(
         f"{device}: in use: another process, or this one, has it or a function of IOMMU group "
-        f"{device.iommu_group} open. Run `sudo fuser -v {path}` to see which"
+        f"{device.iommu_group} open. Run `sudo fuser -v {' '.join(map(str, nodes))}` to see which"
     )
 
 

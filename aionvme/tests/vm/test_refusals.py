@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,35 +15,29 @@ import pytest
 import aionvme
 from aionvme.pci.vfio import VfioFunction
 from aionvme.tests.leaks import Census
-from aionvme.tests.vm import attempt
+from aionvme.tests.vm.attempt import Attempt, attempt
 from aionvme.tests.vm.conftest import DEVICES, Machine
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register, driver_of, wait_until
+from aionvme.tests.vm.processes import result_of
 
 NOBODY = 65534
 BUS_MASTER = 4
 CC, CSTS = 0x14, 0x1C
 
 
-def _refused(address: str, *options: str) -> str:
+def _refused(address: str, *, uid: int | None = None, memlock: int | None = None) -> str:
     """The message of the one error that another process gets, which keeps nothing of the attempt."""
-    argv = [sys.executable, "-m", attempt.__name__, address, *options]
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
-    assert ended.returncode == 0, ended.stderr
-    report = json.loads(ended.stdout)
-    assert report["error"] == "AddressError", report
-    assert report["left"] == []
-    message = str(report["message"])
-    print(message)
-    assert "\n" not in message
-    assert message.startswith(address.partition("?")[0])
-    return message
+    ended: Attempt = result_of(attempt, address, uid, memlock)
+    assert (ended.error, ended.left) == ("AddressError", ()), ended
+    print(ended.message)
+    assert "\n" not in ended.message
+    assert ended.message.startswith(address.partition("?")[0])
+    return ended.message
 
 
-def _works(address: str, *options: str) -> None:
+def _works(address: str, *, uid: int | None = None, memlock: int | None = None) -> None:
     """Another process gets the controller, and keeps nothing of it."""
-    argv = [sys.executable, "-m", attempt.__name__, address, *options]
-    ended = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=100)
-    assert json.loads(ended.stdout) == {"error": None, "message": "", "left": []}
+    assert result_of(attempt, address, uid, memlock) == Attempt("", "", ())
 
 
 def _nodes(bdf: str, iommu: str) -> list[Path]:
@@ -104,21 +97,21 @@ def test_no_permission(machine: Machine, iommu: str) -> None:
     with bound_to_vfio(machine.drives["block512"]) as bdf:
         nodes = _nodes(bdf, iommu)
         address = f"{bdf}?iommu={iommu}"
-        message = _refused(address, "--uid", str(NOBODY))
+        message = _refused(address, uid=NOBODY)
         assert "no permission on /dev/" in message
         assert "`sudo chown $USER /dev/" in message
         with _owned_by_nobody(nodes):
-            _works(address, "--uid", str(NOBODY), "--memlock", str(1 << 30))
+            _works(address, uid=NOBODY, memlock=1 << 30)
 
 
 def test_locked_memory_is_limited(machine: Machine, iommu: str) -> None:
     """A user who may lock hardly any memory is told the limit, what it takes, and how to raise it."""
     with bound_to_vfio(machine.drives["block512"]) as bdf, _owned_by_nobody(_nodes(bdf, iommu)):
-        message = _refused(f"{bdf}?iommu={iommu}", "--uid", str(NOBODY), "--memlock", str(64 << 10))
+        message = _refused(f"{bdf}?iommu={iommu}", uid=NOBODY, memlock=64 << 10)
         assert "65536 bytes" in message
-        assert "`ulimit -l " in message
-        # Nothing is in the way of the next one.
-        _works(f"{bdf}?iommu={iommu}", "--uid", str(NOBODY), "--memlock", str(1 << 30))
+        enough = re.search(r"`ulimit -l (\d+)`", message)
+        assert enough
+        _works(f"{bdf}?iommu={iommu}", uid=NOBODY, memlock=int(enough[1]) << 10)
 
 
 def test_open_already(machine: Machine, iommu: str) -> None:
@@ -133,8 +126,14 @@ async def _open_twice(address: str) -> None:
         buffer = ctrlr.dma_alloc(4096)
         before = await Census.of_loop()
         for other in (f"{bdf}?iommu=group", f"{bdf}?iommu=iommufd"):
-            with pytest.raises(aionvme.AddressError, match=f"{bdf}: in use.*`sudo fuser -v /dev/vfio/"):
+            with pytest.raises(aionvme.AddressError, match=f"{bdf}: in use") as caught:
                 await aionvme.connect(other)
+            command = re.search(r"`sudo (fuser -v [^`]+)`", str(caught.value))
+            assert command
+            found = await asyncio.to_thread(
+                subprocess.run, command[1].split(), capture_output=True, text=True
+            )
+            assert str(os.getpid()) in found.stdout.split()
             assert "in use" in await asyncio.to_thread(_refused, other)
         assert await before.leaked() == []
         await qp.read(ctrlr.namespaces[1], buffer, 0, 1)
