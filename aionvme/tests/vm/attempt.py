@@ -1,18 +1,13 @@
-"""Owns an attempt to connect, as a process of its own that may give up its rights first: `python -m ... ADDRESS`.
-
-It prints as JSON which error it got, and what was left of the attempt in the process.
-"""
+"""Owns an attempt to connect, for a process of its own, which may give up its rights first."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import ctypes
 import gc
-import json
 import os
 import resource
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import aionvme
@@ -21,18 +16,34 @@ from aionvme.tests.leaks import Census
 PR_SET_DUMPABLE = 4
 
 
-def main() -> None:
-    """Try once."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("address")
-    parser.add_argument("--uid", type=int, help="become this user, without any capability")
-    parser.add_argument("--memlock", type=int, help="limit on locked memory, in bytes")
-    options = parser.parse_args()
-    if options.memlock is not None:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (options.memlock, options.memlock))
-    if options.uid is not None:
-        _become(options.uid)
-    print(json.dumps(_attempt(options.address)))
+@dataclass(frozen=True)
+class Attempt:
+    """How an attempt ended.
+
+    Attributes:
+        error: the name of the exception's class, empty if it worked.
+        message: what the exception says.
+        left: what the process has afterwards that it did not have before.
+    """
+
+    error: str
+    message: str
+    left: tuple[str, ...]
+
+
+def attempt(address: str, uid: int | None, memlock: int | None) -> Attempt:
+    """Connect and read a block.
+
+    Args:
+        address: what to connect to.
+        uid: the user to become first, without any capability.
+        memlock: the limit on locked memory, in bytes.
+    """
+    if memlock is not None:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (memlock, memlock))
+    if uid is not None:
+        _become(uid)
+    return _attempt(address)
 
 
 def _become(uid: int) -> None:
@@ -44,7 +55,8 @@ def _become(uid: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-def _attempt(address: str) -> dict[str, object]:
+def _attempt(address: str) -> Attempt:
+    asyncio.run(asyncio.sleep(0))
     before, mapped = Census.take(), _mapped()
     error: Exception | None = None
     try:
@@ -55,7 +67,7 @@ def _attempt(address: str) -> dict[str, object]:
         error.__context__ = error.__cause__ = None
     gc.collect()
     left = [*Census.take().more_than(before), *sorted(_mapped() - mapped)]
-    return {"error": type(error).__name__ if error else None, "message": str(error or ""), "left": left}
+    return Attempt(type(error).__name__ if error else "", str(error or ""), tuple(left))
 
 
 async def _connect(address: str) -> None:
@@ -67,9 +79,7 @@ def _mapped() -> set[str]:
     """Device memory and memory for devices in this process."""
     words = ("vfio", "iommu", "memfd", "hugepage", "anon_inode")
     return {
-        line for line in Path("/proc/self/maps").read_text().splitlines() if any(word in line for word in words)
+        line
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if any(word in line for word in words)
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +13,7 @@ import aionvme
 from aionvme.tests.vm import writer
 from aionvme.tests.vm.conftest import Machine
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
+from aionvme.tests.vm.processes import running
 
 MIB = 1 << 20
 # Each round has a place of its own, since what was not acknowledged may have been written as well.
@@ -25,16 +25,16 @@ COUNT = PER_ROUND // writer.PIECE
 
 def _killed_in_mid_write(address: str, lba: int, seed: int) -> list[int]:
     """Kill the writer once so many pieces were acknowledged; return all that were."""
-    argv = [sys.executable, "-m", writer.__name__, address, str(lba), str(COUNT), str(seed)]
     enough = random.Random(seed).randrange(1, COUNT // 2)
-    numbers = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as child:
-        assert child.stdout
-        while data := child.stdout.read(writer.ACKNOWLEDGED.size):
-            numbers.append(writer.ACKNOWLEDGED.unpack(data)[0])
-            if len(numbers) == enough:
-                child.kill()
-    assert child.returncode == -9, "it was not killed, but ended by itself"
+    numbers: list[int] = []
+    with running(writer.write, address, lba, COUNT, seed) as (child, acknowledged):
+        with contextlib.suppress(EOFError):
+            while True:
+                numbers.append(acknowledged.recv())
+                if len(numbers) == enough:
+                    child.kill()
+        child.join()
+        assert child.exitcode == -9, "it was not killed, but ended by itself"
     assert enough <= len(numbers) < COUNT
     return numbers
 

@@ -15,6 +15,7 @@ import pytest
 from aionvme.tests.vm.conftest import DEVICES, Machine
 from aionvme.tests.vm.kernel import NVME_CLASS, block_device, bound_to_vfio, driver_of, wait_until
 
+
 @pytest.mark.parametrize("module", ["iommufd", "vfio", "vfio_iommu_type1", "vfio_pci_core", "vfio_pci"])
 def test_module_is_loaded(module: str) -> None:
     """Both interfaces are there at once, so that a test can choose between them."""

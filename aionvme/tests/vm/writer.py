@@ -1,23 +1,19 @@
-"""Owns a process that writes with many commands in flight until it is killed: `python -m ... ADDRESS LBA COUNT SEED`.
-
-It writes `COUNT` pieces of a page each from `LBA` on, in an order of its own, and says on standard output which piece was
-acknowledged, as four bytes each.
-"""
+"""Owns writing with many commands in flight, for a process that is to be killed meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import struct
-import sys
+from typing import TYPE_CHECKING, Any
 
 import aionvme
 from aionvme.tests.journeys.device import fill, pattern
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 PIECE = 4096
 DEPTH = 64
-ACKNOWLEDGED = struct.Struct("=I")
 
 
 def order(count: int, seed: int) -> list[int]:
@@ -32,7 +28,12 @@ def piece(seed: int, number: int) -> bytes:
     return pattern(seed * 1_000_003 + number, PIECE)
 
 
-async def _write(address: str, lba: int, count: int, seed: int) -> None:
+def write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
+    """Write pieces of a page each, in an order of its own; send the number of each that is acknowledged."""
+    asyncio.run(_write(connection, address, lba, count, seed))
+
+
+async def _write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
     async with aionvme.connect(address) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
         ns = ctrlr.namespaces[1]
         nblocks = PIECE // ns.block_size
@@ -42,16 +43,10 @@ async def _write(address: str, lba: int, count: int, seed: int) -> None:
 
         def on_done(number: int, cpl: aionvme.Completion) -> None:
             assert not cpl.status
-            os.write(1, ACKNOWLEDGED.pack(number))
+            connection.send(number)
 
         requests = [
-            qp.submit_write(
-                ns, memoryview(buffer)[n * PIECE :], lba + n * nblocks, nblocks, on_done, n
-            )
+            qp.submit_write(ns, memoryview(buffer)[n * PIECE :], lba + n * nblocks, nblocks, on_done, n)
             for n in order(count, seed)
         ]
         await asyncio.gather(*requests)
-
-
-if __name__ == "__main__":
-    asyncio.run(_write(sys.argv[1], *map(int, sys.argv[2:5])))
