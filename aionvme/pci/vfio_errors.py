@@ -27,6 +27,7 @@ __all__ = [
     "node_refused",
     "takeover_refused",
     "token_refused",
+    "token_unwanted",
 ]
 
 # Drivers beside VFIO's own with which the kernel lets other functions of the group go to user space: those
@@ -152,6 +153,13 @@ def token_refused(device: PciDevice) -> AddressError:
     return AddressError(
         f"{device}: a virtual function opens with the token that its physical function's owner has set, and "
         f'no other function takes one. Write "{device}?iommu=group&vf_token=UUID"'
+    )
+
+
+def token_unwanted(device: PciDevice) -> AddressError:
+    """A token for a function that is neither virtual nor has virtual ones (vfio_pci_validate_vf_token: EINVAL)."""
+    return AddressError(
+        f'{device}: it takes no vf_token, as it is no virtual function. Write "{device}?iommu=group"'
     )
 
 

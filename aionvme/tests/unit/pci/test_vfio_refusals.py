@@ -201,6 +201,9 @@ def test_token(machine: FakeMachine) -> None:
     refused(machine, "iommu=group&vf_token=UUID", "iommufd")
     answer_with(machine, abi.VFIO_GROUP_GET_DEVICE_FD, errno.EACCES)
     refused(machine, rf'opens with the token .* Write "{BDF}\?iommu=group&vf_token=UUID"', "group", token)
+    answer_with(machine, abi.VFIO_GROUP_GET_DEVICE_FD, errno.EINVAL)
+    refused(machine, rf'takes no vf_token.* Write "{BDF}\?iommu=group"', "group", token)
+    refused(machine, "in use", "group")
 
 
 def test_old_interfaces(machine: FakeMachine) -> None:
