@@ -116,13 +116,13 @@ class Controller(AdminCommands):
 
     async def _start(self) -> None:
         core = self._core
+        self._watch_health()
         await bringup.disable(core.registers)
         core.admin.reset_rings()
         await startup.start(core)
         self._set_irqs()
         core.state = State.LIVE
         _open[self.pci_dev.bdf] = self
-        self._watch_health()
 
     @staticmethod
     def is_open(pci_dev: PciDevice) -> bool:
@@ -266,7 +266,7 @@ class Controller(AdminCommands):
         self._watch = self._core.loop.call_later(HEALTH_SECONDS, _look_at_health, ctrlr)
 
     def _look_at_health(self) -> None:
-        if self._core.state in (State.LIVE, State.RESETTING):
+        if self._core.state not in (State.ENDED, State.CLOSED):
             self._recovery.check()
             self._watch_health()
 

@@ -168,6 +168,10 @@ class IoQueues:
         core = self._core
         for qp in list(core.queues.values()):
             if qp.broken_by_device:
+                # Its commands that were posted have ended; those that waited for a slot never get one.
+                qp.end_outstanding(
+                    ControllerFailedError(f"{qp!r} broke the protocol: allocate another"), True
+                )
                 del core.queues[qp.qid]
                 self._release(qp)
                 continue

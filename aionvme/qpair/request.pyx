@@ -150,6 +150,11 @@ cdef class Request:
     def _loop(self):
         return self.owner.loop
 
+    @property
+    def _cancel_message(self):
+        # `gather(return_exceptions=True)` reads it.
+        return self.cancel_message
+
     def get_loop(self):
         """The event loop that the queue pair belongs to."""
         return self.owner.loop

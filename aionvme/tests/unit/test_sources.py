@@ -14,7 +14,7 @@ from tools import stubs
 REPO = Path(__file__).parents[3]
 PACKAGE = REPO / "aionvme"
 LONGEST = 500
-FIRST_LINE = re.compile(r"\S.{20,}[.:]")
+FIRST_LINE = re.compile(r"\S.{12,}[.:]")
 HAND_WRITTEN = (*layers.SUFFIXES, ".h", ".c", ".sh")
 
 
