@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["aionvme.cli.app", "aionvme.tests.vm.attempt", "aionvme.tests.vm.writer", "uvloop"]
+    [
+        "aionvme.cli.app",
+        "aionvme.tests.vm.attempt",
+        "aionvme.tests.vm.writer",
+        "uvloop",
+        # What Typer imports at its first use, where it is there.
+        "typer._adapters",
+        "pydantic.type_adapter",
+    ]
 )
 
 
