@@ -63,6 +63,8 @@ async def weighted_round_robin(device: Device) -> None:
             assert (await ctrlr.get_feature(FeatureId.ARBITRATION)).dw0 == 0x3F0F0302
         else:
             assert ctrlr.opts.arb_mechanism is aionvme.ArbMechanism.ROUND_ROBIN
+            # As asked, or as it is on a controller that does not let it be changed.
+            assert (await ctrlr.get_feature(FeatureId.ARBITRATION)).dw0 & 7 == ctrlr.opts.arbitration_burst
         for qprio in aionvme.QPrio:
             async with ctrlr.alloc_io_qpair(qprio=qprio) as qp:
                 buf = ctrlr.dma_alloc(4096)
