@@ -347,13 +347,18 @@ class Controller(AdminCommands):
         core = getattr(self, "_core", None)
         if core is None or core.state is State.CLOSED or os.getpid() != self._pid:
             return
-        _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)
-        with contextlib.suppress(NvmeError, OSError):
-            core.registers.clear_enable()
-        core.end(ControllerFailedError(f"{core} was dropped without close()"))
-        self._dispose()
-        core.function.close()
-        core.state = State.CLOSED
+        try:
+            # May raise, where warnings are errors.
+            _warn(
+                f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self
+            )
+        finally:
+            with contextlib.suppress(NvmeError, OSError):
+                core.registers.clear_enable()
+            core.end(ControllerFailedError(f"{core} was dropped without close()"))
+            self._dispose()
+            core.function.close()
+            core.state = State.CLOSED
 
 
 async def _in_thread(call: Any) -> None:

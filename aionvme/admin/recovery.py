@@ -26,6 +26,7 @@ class Recovery:
         self._core = core
         self._queues: IoQueues | None = None
         self._aborts: deque[tuple[int, int]] = deque()
+        self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
         self._stopping = False
@@ -41,10 +42,14 @@ class Recovery:
         if qid == 0 and opcode == AdminOpcode.ABORT:
             return  # Its own time limit leads to the reset.
         self._aborts.append((qid, cid))
-        self._send_aborts()
+        if not self._sending and not self._core.loop.is_closed():
+            # In a turn of its own: a loop that is torn down cancels its tasks while it does not run.
+            self._sending = True
+            self._core.loop.call_soon(self._send_aborts)
 
     def _send_aborts(self) -> None:
         core = self._core
+        self._sending = False
         limit = core.data.acl + 1 if core.data is not None else 1
         while (
             self._aborts
@@ -52,6 +57,9 @@ class Recovery:
             and core.state in (State.LIVE, State.CLOSING, State.STARTING)
         ):
             qid, cid = self._aborts.popleft()
+            qp = core.admin if qid == 0 else core.queues.get(qid)
+            if qp is None or not qp.has_outstanding(cid):
+                continue  # It has completed meanwhile, and its identifier may soon be another command's.
             self._aborting += 1
             try:
                 core.urgent.submit_abort(qid, cid, self._aborted, timeout=core.opts.abort_timeout)

@@ -1,4 +1,4 @@
-"""Owns the table of moments and outcomes, and the play of one: on commands, or on futures that say what is to be expected.
+"""Owns the table of moments and outcomes, and the play of one: on commands, or on futures in their place.
 
 Two kinds of future stand for commands: `Late`, whose cancellation takes as long as a command's, tells all that there is
 to be seen; asyncio's own tells how the construct has to end.
@@ -76,7 +76,7 @@ class Seen:
         ended: How the construct ended.
         each: How each awaitable did.
         cancelling: What the task that was cancelled says of it.
-        aborts: Awaitables that were cancelled before they had ended.
+        aborts: How many were to be aborted; None where Abort and the completion cross, so that it may not be sent.
         reports: What the loop's exception handler was told, once all was forgotten.
     """
 
@@ -84,7 +84,7 @@ class Seen:
     ended: str
     each: tuple[str, ...]
     cancelling: int
-    aborts: int
+    aborts: int | None
     reports: int
 
 
@@ -115,48 +115,55 @@ class Device(Protocol):
 
 async def play(construct: Construct, moment: Moment, device: Device) -> Seen:
     """One construct at one moment."""
-    loop, stage = device.stage.loop, device.stage
-    task: asyncio.Task[Any]
+    seen = await _play(construct, moment, device)
+    device.forget()
+    reports = len(device.stage.reports)
+    device.stage.reports.clear()
+    return attrs.evolve(seen, reports=reports)
+
+
+async def _play(construct: Construct, moment: Moment, device: Device) -> Seen:
+    stage = device.stage
 
     def cancel() -> None:
         for _ in range(moment.times):
             task.cancel()
 
     device.make(construct.count, moment.fails, lambda: cancel() if moment.cancel == "reaped" else None)
-    task = loop.create_task(construct.wait(*device.awaitables))
+    task = stage.loop.create_task(construct.wait(*device.awaitables))
     if moment.cancel == "unstarted":
         cancel()
     elif moment.cancel == "unstarted inside":
-        loop.call_soon(cancel)
+        stage.loop.call_soon(cancel)
     await device.fetched()
     if moment.cancel == "in flight":
         for _ in range(moment.times):
             task.cancel()
             await stage.turns(TURNS)
-    else:
-        if moment.cancel not in ("unstarted", "unstarted inside"):
-            device.complete()
+    elif moment.cancel not in ("unstarted", "unstarted inside"):
+        device.complete()
         if moment.cancel == "posted":
             cancel()
     await stage.turns(TURNS)
     waited = (task.done(), *(each.done() for each in device.awaitables))
-    if moment.too_late:
-        device.complete()
-    device.abort()
-    device.complete()
-    await stage.until(lambda: task.done() and all(each.done() for each in device.awaitables))
-    await stage.turns(TURNS)
-    ended, cancelling = how(task), task.cancelling()
+    await _let_go(moment, device, task)
     # To ask for the exception is to have seen it, and then it is not reported.
     each = tuple(
         "cancelled" if a.cancelled() else "failed?" if moment.fails else how(a) for a in device.awaitables
     )
     aborts = device.aborts()
-    del task
-    device.forget()
-    reports = len(stage.reports)
-    stage.reports.clear()
-    return Seen(waited, ended, each, cancelling, aborts, reports)
+    assert aborts <= construct.count
+    return Seen(waited, how(task), each, task.cancelling(), None if moment.cancel == "posted" else aborts, 0)
+
+
+async def _let_go(moment: Moment, device: Device, task: asyncio.Task[Any]) -> None:
+    """Everything comes to its end."""
+    if moment.too_late:
+        device.complete()
+    device.abort()
+    device.complete()
+    await device.stage.until(lambda: task.done() and all(each.done() for each in device.awaitables))
+    await device.stage.turns(TURNS)
 
 
 def how(future: Any) -> str:
@@ -179,7 +186,7 @@ def _named(value: Any) -> str:
     return str(value) if isinstance(value, str | _Failed) else type(value).__name__
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------------------------
 
 
 class Commands:
@@ -240,7 +247,7 @@ def is_held(view: memoryview) -> bool:
     return False
 
 
-# -- futures that stand for commands -------------------------------------------------------------------------------------
+# -- futures that stand for commands ---------------------------------------------------------------------------------
 
 
 class _Failed(Exception):
@@ -365,5 +372,7 @@ class Futures:
         return sum(isinstance(future, Late) and future.asked for future in self.awaitables)
 
     def forget(self) -> None:
+        # The hook knows the task, and that its frames, and those the futures.
+        del self._when_reaped
         self.awaitables.clear()
         gc.collect()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
 import uvloop
 
 import aionvme
@@ -38,6 +39,12 @@ def raw_read(nsid: int, lba: int = 0) -> bytes:
     sqe[4:8] = nsid.to_bytes(4, "little")
     sqe[40:48] = lba.to_bytes(8, "little")
     return bytes(sqe)
+
+
+def _eager_task(loop: asyncio.AbstractEventLoop, coro: Any, **keywords: Any) -> asyncio.Task[Any]:
+    # asyncio.eager_task_factory, which before 3.13.3 does not take the eager_start that uvloop hands it.
+    keywords["eager_start"] = True
+    return asyncio.Task(coro, loop=loop, **keywords)
 
 
 class Stage:
@@ -68,6 +75,26 @@ class Stage:
             self._give_up()
             raise
 
+    def run_through(self, exception: type[BaseException], play: Play) -> None:
+        """Plays what stops the loop once by this exception, and goes on after it, as with a loop that is run again."""
+        if self._runner is None:
+            self._open()
+        self.reports.clear()
+        try:
+            task = self.loop.create_task(self._play(play))
+            with pytest.raises(exception):
+                self.loop.run_until_complete(task)
+            assert not task.done()
+            self.loop.run_until_complete(task)
+        except BaseException:
+            self._give_up()
+            raise
+
+    async def reconnect(self) -> None:
+        """After a play has closed the controller."""
+        self.buf.close()
+        await self._connect()
+
     async def _play(self, play: Play) -> None:
         self.start_stepping()
         await play(self)
@@ -90,12 +117,13 @@ class Stage:
         self._runner = asyncio.Runner(debug=self.mode == "debug", loop_factory=self._loop_factory)
         self.loop = self._runner.get_loop()
         if self.mode == "eager":
-            self.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+            self.loop.set_task_factory(_eager_task)
         # Debug mode tells of callbacks that took long; on a busy machine any may.
         self.loop.slow_callback_duration = 60.0
         self.loop.set_exception_handler(lambda _loop, context: self.reports.append(context))
         self.mock = MockController(drive="step", size=1 << 20, num_io_queues=4)
         self._runner.run(self._connect())
+        self._stepping = False
         # What is there now is no play's: the collector need not look at it after each.
         gc.freeze()
 
@@ -108,7 +136,6 @@ class Stage:
         self.ns = self.ctrlr.namespaces[1]
         self.buf = self.ctrlr.dma_alloc(64 * BLOCK)
         self.pollers = asyncio.all_tasks() - {asyncio.current_task()}
-        self._stepping = False
 
     def close(self) -> None:
         """Takes the stage down."""
@@ -175,7 +202,7 @@ class Stage:
 
     def others(self) -> set[asyncio.Task[Any]]:
         """Tasks that are neither the play's nor the pollers'."""
-        return asyncio.all_tasks() - self.pollers - {asyncio.current_task()}  # type: ignore[arg-type]
+        return asyncio.all_tasks() - self.pollers - {asyncio.current_task()}
 
     @property
     def aborts(self) -> int:

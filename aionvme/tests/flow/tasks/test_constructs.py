@@ -17,7 +17,7 @@ TOLD_EARLIER = ("task_group", "posted, failed")
 @pytest.mark.parametrize("moment", MOMENTS, ids=str)
 @pytest.mark.parametrize("construct", CONSTRUCTS, ids=str)
 def test_as_a_future(stage: Stage, construct: Construct, moment: Moment) -> None:
-    """All that is to be seen is what futures show whose cancellation takes time, and the end is that of asyncio's own."""
+    """What is to be seen is what futures show whose cancellation takes time; the end is that of asyncio's own."""
 
     async def compare(stage: Stage) -> None:
         seen = await play(construct, moment, Commands(stage))
