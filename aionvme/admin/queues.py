@@ -37,6 +37,8 @@ class IoQueues:
             UsageError: No queue is left, or the controller has no such depth or interrupt.
             StatusError: The controller refused.
         """
+        if qprio not in list(QPrio):
+            raise UsageError(f"qprio is one of QPrio.URGENT, HIGH, MEDIUM and LOW, not {qprio!r}")
         qprio = QPrio(qprio)
         if completion not in COMPLETIONS:
             raise UsageError(f"completion is one of {', '.join(COMPLETIONS)}, not {completion!r}")
