@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING
 
 from aionvme.admin.core import State, logger
@@ -62,6 +63,7 @@ class IoQueues:
         most = self._core.registers.cap.mqes  # MQES + 1 entries, of which one stays empty
         if depth is None:
             return min(self._core.opts.io_queue_depth, most)
+        depth = index(depth)
         if not 1 <= depth <= most:
             raise UsageError(f"depth must be from 1 to {most} on this controller (CAP.MQES), not {depth}")
         return depth

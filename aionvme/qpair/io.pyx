@@ -2,6 +2,7 @@
 """The I/O commands of a queue pair, each in its two spellings: awaited, and with a callback."""
 
 import enum
+from operator import index
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -36,6 +37,9 @@ cdef enum:
 
 
 cdef uint64_t as_unsigned(object value, str name) except? 0xFFFFFFFFFFFFFFFF:
+    if type(value) is not int:
+        # A fraction is no number of blocks; the conversion below would cut it off.
+        value = index(value)
     try:
         return <uint64_t>value
     except OverflowError:

@@ -1,4 +1,7 @@
-"""What is refused: by the call itself, in both spellings, before anything reaches the device, and with advice."""
+"""What is refused: by the call itself, in both spellings, before anything reaches the device.
+
+With advice.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,6 @@ pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
 Make = Callable[[Rig], tuple[Any, ...]]
 USAGE = aionvme.UsageError
 LAST = 131072  # blocks of the mock's namespace
-
 
 
 def _of(r: Rig, nbytes: int = 4096) -> memoryview:
@@ -50,6 +53,7 @@ TRANSFERS = [
     ("closed buffer", lambda r: (r.ns, _closed(r), 0, 1), USAGE, "closed"),
     ("no buffer", lambda r: (r.ns, 5, 0, 1), TypeError, None),
     ("no buffer but None", lambda r: (r.ns, None, 0, 1), TypeError, None),
+    ("lba with a fraction", lambda r: (r.ns, r.buf, 0.5, 1), TypeError, None),
     ("no namespace", lambda r: (1, r.buf, 0, 1), TypeError, None),
     ("namespace None", lambda r: (None, r.buf, 0, 1), TypeError, None),
     ("lba of a wrong type", lambda r: (r.ns, r.buf, "0", 1), TypeError, None),
@@ -69,8 +73,13 @@ KEYWORDS = [
 ]
 
 
-async def refused(r: Rig, calls: list[Callable[[], object]], error: type[Exception], text: str | None) -> None:
-    """Each call raises; the device has seen nothing, no slot is taken, the queue pair works, its memory is free."""
+async def refused(
+    r: Rig, calls: list[Callable[[], object]], error: type[Exception], text: str | None
+) -> None:
+    """Each call raises; the device has seen nothing, no slot is taken, the queue pair works.
+
+    Its memory is free.
+    """
     before = (r.mock.queue(1).fetched, r.mock.queue(1).doorbells)
     for call in calls:
         with pytest.raises(error, match=text):
@@ -81,22 +90,27 @@ async def refused(r: Rig, calls: list[Callable[[], object]], error: type[Excepti
     await r.works()
 
 
-@pytest.mark.parametrize(("make", "error", "text"), [pytest.param(*case[1:], id=case[0]) for case in TRANSFERS])
+@pytest.mark.parametrize(
+    ("make", "error", "text"), [pytest.param(*case[1:], id=case[0]) for case in TRANSFERS]
+)
 async def test_transfer_is_refused(make: Make, error: type[Exception], text: str | None) -> None:
     """A read or write with such arguments is refused by all four calls."""
     async with rig() as r:
         args = make(r)
         calls = [r.qp.read, r.qp.write, r.qp.submit_read, r.qp.submit_write]
-        await refused(r, [lambda call=call: call(*args) for call in calls], error, text)
+        await refused(r, [partial(call, *args) for call in calls], error, text)
 
 
 @pytest.mark.parametrize(("keywords", "error", "text"), KEYWORDS)
 async def test_keyword_is_refused(keywords: dict[str, Any], error: type[Exception], text: str | None) -> None:
-    """Flags and timeouts that cannot be are refused by all four calls, and where they apply by the flushes."""
+    """Flags and timeouts that cannot be are refused by all four calls.
+
+    Where they apply by the flushes.
+    """
     async with rig() as r:
         args = (r.ns, r.buf, 0, 1)
         calls = [r.qp.read, r.qp.write, r.qp.submit_read, r.qp.submit_write]
-        bad: list[Callable[[], object]] = [lambda call=call: call(*args, **keywords) for call in calls]
+        bad: list[Callable[[], object]] = [partial(call, *args, **keywords) for call in calls]
         if "timeout" in keywords:
             bad += [lambda: r.qp.flush(r.ns, **keywords), lambda: r.qp.submit_flush(r.ns, **keywords)]
             bad += [lambda: r.qp.io_raw(bytes(64), **keywords)]
@@ -104,7 +118,10 @@ async def test_keyword_is_refused(keywords: dict[str, Any], error: type[Exceptio
 
 
 async def test_refused_buffer_is_released() -> None:
-    """After a refusal no export of the caller's buffer is kept, and its registration can be closed at once."""
+    """After a refusal no export of the caller's buffer is kept.
+
+    Its registration can be closed at once.
+    """
     async with rig() as r:
         array = bytearray(8192)
         with r.ctrlr.dma_register(array) as registration:
@@ -124,7 +141,10 @@ async def test_read_only_memory_is_refused_for_a_read() -> None:
     async with rig() as r:
         view = _of(r).toreadonly()
         await refused(
-            r, [lambda: r.qp.read(r.ns, view, 0, 1), lambda: r.qp.submit_read(r.ns, view, 0, 1)], USAGE, "writable"
+            r,
+            [lambda: r.qp.read(r.ns, view, 0, 1), lambda: r.qp.submit_read(r.ns, view, 0, 1)],
+            USAGE,
+            "writable",
         )
         assert not (await r.qp.write(r.ns, view, 0, 8)).status
 
@@ -188,8 +208,13 @@ RAW = [
 
 
 @pytest.mark.parametrize(("keywords", "error", "text"), RAW)
-async def test_raw_command_is_refused(keywords: dict[str, Any], error: type[Exception], text: str | None) -> None:
-    """A raw command is checked as far as it can be: its length, its memory, and that the data pointer is ours."""
+async def test_raw_command_is_refused(
+    keywords: dict[str, Any], error: type[Exception], text: str | None
+) -> None:
+    """A raw command is checked as far as it can be.
+
+    Its length, its memory, and that the data pointer is ours.
+    """
     async with rig() as r:
         keywords = dict(keywords)
         sqe = keywords.pop("sqe")
@@ -265,12 +290,15 @@ async def test_wrong_thread_and_loop() -> None:
         ({"depth": -1}, USAGE, "depth must be from 1 to"),
         ({"depth": 1024}, USAGE, "from 1 to 1023 .*CAP.MQES"),
         ({"depth": "8"}, TypeError, None),
+        ({"depth": 2.5}, TypeError, None),
         ({"qprio": 4}, USAGE, "QPrio"),
         ({"qprio": "high"}, USAGE, "QPrio"),
         ({"completion": "irq"}, USAGE, "poll, interrupt, adaptive, manual"),
     ],
 )
-async def test_queue_pair_that_cannot_be(keywords: dict[str, Any], error: type[Exception], text: str | None) -> None:
+async def test_queue_pair_that_cannot_be(
+    keywords: dict[str, Any], error: type[Exception], text: str | None
+) -> None:
     """An allocation with such arguments reaches no device, and takes no identifier."""
     async with rig() as r:
         before = r.mock.queue(0).fetched
@@ -285,7 +313,7 @@ async def test_no_queue_left() -> None:
     """When every queue pair that the controller granted is in use, the message says what can be done."""
     async with rig(MockController(num_io_queues=2, timeout=0.5)) as r:
         async with r.ctrlr.alloc_io_qpair():
-            with pytest.raises(USAGE, match="granted 2 I/O queue pairs.*close one.*num_io_queues"):
+            with pytest.raises(USAGE, match=r"granted 2 I/O queue pairs.*close one.*num_io_queues"):
                 await r.ctrlr.alloc_io_qpair()
         async with r.ctrlr.alloc_io_qpair() as qp:
             assert qp.qid == 2
@@ -294,7 +322,7 @@ async def test_no_queue_left() -> None:
 async def test_no_interrupt_left() -> None:
     """A queue pair without a vector cannot be told by interrupt; the message says what can."""
     async with rig(MockController(num_irqs=0, timeout=0.5)) as r:
-        with pytest.raises(USAGE, match='no interrupt vector for queue 2.*completion="poll"'):
+        with pytest.raises(USAGE, match=r'no interrupt vector for queue 2.*completion="poll"'):
             await r.ctrlr.alloc_io_qpair(completion="interrupt")
 
 
@@ -308,7 +336,7 @@ async def test_no_interrupt_left() -> None:
         ({"nbytes": 1 << 20}, "takes from 1 to 131072"),
     ],
 )
-async def test_log_page_that_cannot_be_read(keywords: dict[str, int], text: str) -> None:
+async def test_log_page_that_cannot_be_read(keywords: dict[str, Any], text: str) -> None:
     """Sizes that Get Log Page cannot say are refused by the call, in both spellings."""
     async with rig() as r:
         before = r.mock.queue(0).fetched

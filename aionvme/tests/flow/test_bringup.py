@@ -1,9 +1,13 @@
-"""From an address to a controller that takes commands: in which order, with what options, and how it can fail."""
+"""From an address to a controller that takes commands.
+
+In which order, with what options, and how it can fail.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,7 +96,10 @@ async def test_close_without_a_shutdown_notification() -> None:
 
 
 async def test_ready_delay_within_the_time_limit_is_waited_for() -> None:
-    """A controller that takes its time, but no more than CAP.TO says, comes up; the loop goes on meanwhile."""
+    """A controller that takes its time, but no more than CAP.TO says, comes up.
+
+    The loop goes on meanwhile.
+    """
     with MockController(ready_delay=0.3, timeout=0.5) as mock:
         begun = time.monotonic()
         connecting = asyncio.ensure_future(_connect(mock))
@@ -107,7 +114,10 @@ async def test_ready_delay_within_the_time_limit_is_waited_for() -> None:
 
 
 async def test_never_ready() -> None:
-    """A controller that does not get ready within CAP.TO has failed: in bounded time, and nothing of it is left."""
+    """A controller that does not get ready within CAP.TO has failed.
+
+    In bounded time, and nothing of it is left.
+    """
     with MockController(timeout=0.5) as mock:
         mock.stuck = True
         begun = time.monotonic()
@@ -135,7 +145,10 @@ CANCEL_AT = [("ready", None), *(("command", number) for number in range(1, 6))]
 
 @pytest.mark.parametrize(("where", "number"), CANCEL_AT)
 async def test_cancelled_connect_leaves_nothing(where: str, number: int | None) -> None:
-    """Cancelled while it waits for RDY, or for its nth admin command: disabled, unmapped, closed, as before."""
+    """Cancelled while it waits for RDY, or for its nth admin command.
+
+    Disabled, unmapped, closed, as before.
+    """
     with MockController(ready_delay=60 if where == "ready" else 0, timeout=60) as mock:
         watched = Watched(mock)
         before = await Census.of_loop()
@@ -147,7 +160,7 @@ async def test_cancelled_connect_leaves_nothing(where: str, number: int | None) 
             await until(lambda: held.commands or connecting.done())
             if step + 1 < (number or 0):
                 held.release(1)
-                await until(lambda step=step: mock.queue(0).fetched > step + 1 or connecting.done())
+                await until(partial(_beyond, mock, step + 1, connecting))
         assert not connecting.done()
         held.stop()  # so that Abort is executed
         connecting.cancel()
@@ -174,6 +187,10 @@ async def test_cancelled_connect_to_a_silent_controller(stuck: bool) -> None:
         assert time.monotonic() - begun < 3
         mock.silent = mock.stuck = False
         closed_rig(mock)
+
+
+def _beyond(mock: MockController, count: int, connecting: asyncio.Future[Any]) -> bool:
+    return mock.queue(0).fetched > count or connecting.done()
 
 
 def _fetched(mock: MockController) -> int:
@@ -205,7 +222,7 @@ async def test_refused_identify_is_the_error() -> None:
 async def test_unknown_command_set_is_refused() -> None:
     """A command set that there is not leaves the device alone, closed."""
     with MockController() as mock:
-        with pytest.raises(aionvme.UsageError, match="0 .NVM., 6 .all. or 7"):
+        with pytest.raises(aionvme.UsageError, match=r"0 .NVM., 6 .all. or 7"):
             await _connect(mock, command_set=3)
         closed_rig(mock)
 
@@ -221,7 +238,9 @@ async def test_in_use() -> None:
 async def test_options_as_finally_used() -> None:
     """`opts` says what was granted; what the caller passed is not changed."""
     with MockController(num_io_queues=3, queue_entries=64) as mock:
-        opts = aionvme.ControllerOptions(num_io_queues=100, arb_mechanism=aionvme.ArbMechanism.WEIGHTED_ROUND_ROBIN)
+        opts = aionvme.ControllerOptions(
+            num_io_queues=100, arb_mechanism=aionvme.ArbMechanism.WEIGHTED_ROUND_ROBIN
+        )
         async with aionvme.connect(mock, opts) as ctrlr:
             assert ctrlr.opts.num_io_queues == 3
             assert ctrlr.opts.arb_mechanism is aionvme.ArbMechanism.ROUND_ROBIN
@@ -234,8 +253,15 @@ async def test_options_as_finally_used() -> None:
 
 
 async def test_weighted_round_robin() -> None:
-    """Where the controller has it, each queue pair has its priority class, and the weights are set, from 1."""
-    weights = {"low_priority_weight": 2, "medium_priority_weight": 8, "high_priority_weight": 32}
+    """Where the controller has it, each queue pair has its priority class, and the weights are set.
+
+    From 1.
+    """
+    weights: dict[str, Any] = {
+        "low_priority_weight": 2,
+        "medium_priority_weight": 8,
+        "high_priority_weight": 32,
+    }
     async with rig(
         MockController(wrr=True, timeout=0.5), arb_mechanism=1, arbitration_burst=3, **weights
     ) as r:
@@ -339,7 +365,9 @@ async def test_probe() -> None:
             opts.num_io_queues = 5
             return pci_dev != third.pci_dev
 
-        def has(got: object, pci_dev: PciDevice, ctrlr: aionvme.Controller, opts: aionvme.ControllerOptions) -> None:
+        def has(
+            got: object, pci_dev: PciDevice, ctrlr: aionvme.Controller, opts: aionvme.ControllerOptions
+        ) -> None:
             assert got is ctx
             attached.append((pci_dev.bdf, ctrlr, opts))
 
@@ -384,7 +412,10 @@ async def test_one_that_fails_does_not_stop_the_others() -> None:
 
 
 async def test_admin_commands_in_both_spellings() -> None:
-    """Awaited, a command gives its value; called back, the completion has it; a status is raised, or given."""
+    """Awaited, a command gives its value; called back, the completion has it.
+
+    A status is raised, or given.
+    """
     async with rig() as r:
         told: asyncio.Queue[tuple[str, aionvme.Completion]] = asyncio.Queue()
 
@@ -416,7 +447,11 @@ async def test_admin_commands_in_both_spellings() -> None:
         bad = bytes([0xFF, *bytes(63)])
         with pytest.raises(aionvme.GenericStatusError) as caught:
             await r.ctrlr.admin_raw(bad)
-        assert (caught.value.status.name, caught.value.opcode, caught.value.qid) == ("INVALID_OPCODE", 0xFF, 0)
+        assert (caught.value.status.name, caught.value.opcode, caught.value.qid) == (
+            "INVALID_OPCODE",
+            0xFF,
+            0,
+        )
         r.ctrlr.submit_admin_raw(bad, tell, "raw")
         arg, cpl = await told.get()
         assert (arg, cpl.status.name, cpl.value) == ("raw", "INVALID_OPCODE", None)
@@ -426,7 +461,7 @@ async def test_admin_command_is_cancelled() -> None:
     """An admin command is aborted as an I/O command is."""
     async with rig() as r:
         r.mock.hold(qid=0, opcode=IDENTIFY, count=1)
-        task = asyncio.create_task(r.ctrlr.identify(1))
+        task: asyncio.Task[Any] = asyncio.create_task(r.ctrlr.identify(1))
         await turns()
         await until(lambda: r.mock.queue(0).opcodes[IDENTIFY] >= 1)
         task.cancel()
