@@ -191,11 +191,6 @@ cdef class Request:
             return []
         return [(self.waiter, self.waiter_context), *(self.more_waiters or ())]
 
-    @property
-    def _cancel_message(self):
-        # `gather(return_exceptions=True)` makes a CancelledError of its own, with this.
-        return self.cancel_message
-
     def _make_cancelled_error(self):
         if self.cancel_message is None:
             return _CancelledError()

@@ -106,7 +106,7 @@ async def short_time_limits(device: Device) -> None:
     async with device.connect() as ctrlr, ctrlr.alloc_io_qpair(depth=4) as qp:
         ns, nblocks = ctrlr.namespaces[1], device.blocks(MiB)
         with ctrlr.dma_alloc(MiB) as buf:
-            ended: list[Any] = await asyncio.gather(
+            ended: list[object] = await asyncio.gather(
                 *(qp.read(ns, buf, 0, nblocks, timeout=1e-5) for _ in range(16)), return_exceptions=True
             )
             late = [error for error in ended if isinstance(error, aionvme.CommandTimeoutError)]
