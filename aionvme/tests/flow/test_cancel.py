@@ -253,7 +253,7 @@ async def test_abort_without_effect_leads_to_a_reset() -> None:
 
 @pytest.mark.parametrize("answered", [False, True])
 async def test_abort_has_its_time_before_the_reset(answered: bool) -> None:
-    """A lost command is reset away when Abort has had `abort_timeout`, whether Abort is answered or lost, too."""
+    """A lost command is reset away after `abort_timeout`, whether Abort is answered or lost as well."""
     async with rig(io_timeout=0, abort_timeout=0.2) as r:
         r.mock.silent = True
         task: asyncio.Task[Any] = asyncio.create_task(r.read())
