@@ -7,7 +7,6 @@ closing are awaited; nothing in between is.
 import sys
 import time
 from collections import deque
-from typing import Any
 
 import aionvme
 
@@ -18,20 +17,20 @@ READS = 20_000
 class Perf:
     """Keeps `DEPTH` reads under way: each that ends starts the next one, with the buffer that it set free."""
 
-    def __init__(self, ns: Any, qp: Any) -> None:
+    def __init__(self, ns: aionvme.Namespace, qp: aionvme.IoQueuePair) -> None:
         self.ns = ns
         self.qp = qp
         self.submitted = 0
         self.completed = 0
         self.failed = 0
 
-    def submit(self, buf: Any) -> None:
+    def submit(self, buf: aionvme.DmaBuffer) -> None:
         """Starts one read. The second argument of the callback is all that it is told of which read ended."""
         lba = self.submitted * 7919 % self.ns.nblocks
         self.submitted += 1
         self.qp.submit_read(self.ns, buf, lba, 1, self.read_done, buf)
 
-    def read_done(self, buf: Any, cpl: Any) -> None:
+    def read_done(self, buf: aionvme.DmaBuffer, cpl: aionvme.Completion) -> None:
         """Called by `process_completions`. A callback has to look at the status: nothing is raised for it."""
         self.completed += 1
         if cpl.status:
@@ -39,7 +38,7 @@ class Perf:
         if self.submitted < READS:
             self.submit(buf)
 
-    def run(self, bufs: list[Any]) -> None:
+    def run(self, bufs: list[aionvme.DmaBuffer]) -> None:
         """Polls until all reads have ended."""
         for buf in bufs:
             self.submit(buf)
@@ -47,11 +46,11 @@ class Perf:
             self.qp.process_completions()
 
 
-def hello(ns: Any, qp: Any, buf: Any) -> bytes:
+def hello(ns: aionvme.Namespace, qp: aionvme.IoQueuePair, buf: aionvme.DmaBuffer) -> bytes:
     """Writes a block, and reads it from the callback of the write."""
-    events: deque[Any] = deque()
+    events: deque[aionvme.Completion] = deque()
 
-    def write_done(arg: Any, cpl: Any) -> None:
+    def write_done(arg: aionvme.DmaBuffer, cpl: aionvme.Completion) -> None:
         if cpl.status:
             events.append(cpl)
             return

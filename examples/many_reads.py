@@ -32,7 +32,7 @@ async def main(address: str) -> None:
                 # Each worker has a buffer, and reads on once its last read has ended: the depth is kept.
                 todo = iter(lbas)
 
-                async def work(buf: object) -> None:
+                async def work(buf: aionvme.DmaBuffer) -> None:
                     for lba in todo:
                         await qp.read(ns, buf, lba, 1)
 

@@ -1,8 +1,9 @@
-"""Enable, disable and shut down a controller by its registers (NVMe Base 2.0, 3.5.1 and 3.6), never blocking the loop."""
+"""Enables, disables and shuts down a controller by its registers (NVMe Base 2.0, 3.5.1 and 3.6); never blocks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
@@ -27,12 +28,14 @@ class Registers:
     def _alive64(self, offset: int) -> int:
         value = self.function.read64(offset)
         if value == (1 << 64) - 1:
-            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+            raise ControllerLostError(
+                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
+            )
         return value
 
     @property
     def timeout(self) -> float:
-        """The longest that RDY may take to follow EN, in seconds: CAP.TO, or CRTO.CRWMT where that is more (3.1.3.18)."""
+        """Most seconds that RDY may take to follow EN: CAP.TO, or CRTO.CRWMT where that is more (3.1.3.18)."""
         units = max(self.cap.to, 1)
         if self.cap.crwms:
             units = max(units, self.function.read32(Reg.CRTO) & 0xFFFF)
@@ -47,7 +50,9 @@ class Registers:
         """Controller status; `ControllerLostError` when the device is gone."""
         value = self.function.read32(Reg.CSTS)
         if value == ALL_ONES:
-            raise ControllerLostError(f"{self.function.pci_dev}: registers read as all ones: the device is gone")
+            raise ControllerLostError(
+                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
+            )
         return Csts.from_int(value)
 
     def cc(self) -> Cc:
@@ -74,7 +79,9 @@ class Registers:
             if bool(csts.rdy) == ready:
                 return
             if csts.cfs and ready:
-                raise ControllerFailedError(f"{self.function.pci_dev}: fatal status (CSTS.CFS) while it was enabled")
+                raise ControllerFailedError(
+                    f"{self.function.pci_dev}: fatal status (CSTS.CFS) while it was enabled"
+                )
             if late:
                 raise ControllerFailedError(
                     f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within {self.timeout:g} s (CAP.TO)"
@@ -104,10 +111,9 @@ async def disable(registers: Registers) -> None:
     csts = registers.csts()
     if cc.en and not csts.rdy and not csts.cfs:
         # EN must not be cleared while it is still becoming ready (3.1.3.5).
-        try:
+        # Should it never be ready, clearing EN is all that is left.
+        with contextlib.suppress(ControllerFailedError):
             await registers.wait_ready(True)
-        except ControllerFailedError:
-            pass  # Never ready: clearing EN is all that is left.
     if cc.en:
         cc.en = 0
         cc.shn = 0

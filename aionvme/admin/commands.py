@@ -76,7 +76,7 @@ class AdminCommands:
         payload: Any = None,
         decode: Callable[[Completion, bytes], Any] | None = None,
     ) -> Request:
-        """One admin command. `nbytes`: data from the controller, of which `decode` gets a copy; `payload`: data to it."""
+        """With `nbytes` of data from the controller, of which a copy is decoded, or `payload` to it."""
         # First: on a controller that has ended, the exception is why it did, not that it has no memory.
         self._admin.check_open()
         buffer: DmaBuffer | None = None
@@ -104,7 +104,14 @@ class AdminCommands:
     # -- identify ------------------------------------------------------------------------------------------------------
 
     def identify(
-        self, cns: int, *, nsid: int = 0, cntid: int = 0, csi: int = 0, cns_specific: int = 0, timeout: float | None = None
+        self,
+        cns: int,
+        *,
+        nsid: int = 0,
+        cntid: int = 0,
+        csi: int = 0,
+        cns_specific: int = 0,
+        timeout: float | None = None,
     ) -> Request:
         """Identify (Base 2.0, 5.17): the decoded structure or list where `cns` is known, else 4096 bytes."""
         return self.submit_identify(
@@ -127,7 +134,12 @@ class AdminCommands:
         sqe = entries.identify(cns, nsid=nsid, cntid=cntid, csi=csi, cns_specific=cns_specific)
         decoder = _IDENTIFY_DECODERS.get(cns, bytes)
         return self._send(
-            sqe, cb_fn, cb_arg, timeout=timeout, nbytes=IDENTIFY_BYTES, decode=lambda _cpl, data: decoder(data)
+            sqe,
+            cb_fn,
+            cb_arg,
+            timeout=timeout,
+            nbytes=IDENTIFY_BYTES,
+            decode=lambda _cpl, data: decoder(data),
         )
 
     # -- log pages -----------------------------------------------------------------------------------------------------
@@ -192,7 +204,14 @@ class AdminCommands:
     # -- features ------------------------------------------------------------------------------------------------------
 
     def get_feature(
-        self, fid: int, *, cdw11: int = 0, nsid: int = 0, select: int = 0, nbytes: int = 0, timeout: float | None = None
+        self,
+        fid: int,
+        *,
+        cdw11: int = 0,
+        nsid: int = 0,
+        select: int = 0,
+        nbytes: int = 0,
+        timeout: float | None = None,
     ) -> Request:
         """Get Features (Base 2.0, 5.15): a `FeatureValue`.
 
@@ -203,7 +222,9 @@ class AdminCommands:
             select: 0 current, 1 default, 2 saved, 3 supported capabilities.
             nbytes: Size of the feature's data, 0 for one that has none.
         """
-        return self.submit_get_feature(fid, cdw11=cdw11, nsid=nsid, select=select, nbytes=nbytes, timeout=timeout)
+        return self.submit_get_feature(
+            fid, cdw11=cdw11, nsid=nsid, select=select, nbytes=nbytes, timeout=timeout
+        )
 
     def submit_get_feature(
         self,
@@ -267,7 +288,9 @@ class AdminCommands:
     ) -> Request:
         """`set_feature` with a callback."""
         sqe = entries.set_features(fid, cdw11=cdw11, cdw12=cdw12, nsid=nsid, save=save)
-        return self._send(sqe, cb_fn, cb_arg, timeout=timeout, payload=data, decode=lambda cpl, _data: cpl.dw0)
+        return self._send(
+            sqe, cb_fn, cb_arg, timeout=timeout, payload=data, decode=lambda cpl, _data: cpl.dw0
+        )
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
@@ -276,7 +299,13 @@ class AdminCommands:
         return self.submit_abort(qid, cid, timeout=timeout)
 
     def submit_abort(
-        self, qid: int, cid: int, cb_fn: Callback | None = None, cb_arg: Any = None, *, timeout: float | None = None
+        self,
+        qid: int,
+        cid: int,
+        cb_fn: Callback | None = None,
+        cb_arg: Any = None,
+        *,
+        timeout: float | None = None,
     ) -> Request:
         """`abort` with a callback."""
         sqe = entries.abort(sqid=qid, cid=cid)

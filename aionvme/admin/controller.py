@@ -349,7 +349,9 @@ class Controller(AdminCommands):
             return
         try:
             # May raise, where warnings are errors.
-            _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)
+            _warn(
+                f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self
+            )
         finally:
             with contextlib.suppress(NvmeError, OSError):
                 core.registers.clear_enable()

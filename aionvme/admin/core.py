@@ -1,4 +1,4 @@
-"""Owns what the parts of the controller share: its function, memory, queues and state. No behaviour but the last resort."""
+"""Owns what the parts of the controller share: its function, memory, queues, state; and the last resort."""
 
 from __future__ import annotations
 

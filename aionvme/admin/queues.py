@@ -123,7 +123,9 @@ class IoQueues:
             await self._delete(qp, entries.delete_io_cq(qp.qid))
             raise
         if core.epoch != epoch:
-            raise ControllerResetError(f"{core} was reset while a queue pair was being made: allocate it again")
+            raise ControllerResetError(
+                f"{core} was reset while a queue pair was being made: allocate it again"
+            )
         core.queues[qp.qid] = qp
 
     async def _undo(self, qp: IoQueuePair) -> None:
@@ -171,12 +173,16 @@ class IoQueues:
         for qp in list(core.queues.values()):
             if qp.broken_by_device:
                 # Its commands that were posted have ended; those that waited for a slot never get one.
-                qp.end_outstanding(ControllerFailedError(f"{qp!r} broke the protocol: allocate another"), True)
+                qp.end_outstanding(
+                    ControllerFailedError(f"{qp!r} broke the protocol: allocate another"), True
+                )
                 del core.queues[qp.qid]
                 self._release(qp)
                 continue
             if qp.qid > core.num_io_queues:
-                raise ControllerFailedError(f"{core} granted only {core.num_io_queues} I/O queues after its reset")
+                raise ControllerFailedError(
+                    f"{core} granted only {core.num_io_queues} I/O queues after its reset"
+                )
             await core.urgent.admin_raw(self._cq_sqe(qp))
             await core.urgent.admin_raw(self._sq_sqe(qp))
 

@@ -51,7 +51,11 @@ class Recovery:
         core = self._core
         self._sending = False
         limit = core.data.acl + 1 if core.data is not None else 1
-        while self._aborts and self._aborting < limit and core.state in (State.LIVE, State.CLOSING, State.STARTING):
+        while (
+            self._aborts
+            and self._aborting < limit
+            and core.state in (State.LIVE, State.CLOSING, State.STARTING)
+        ):
             qid, cid = self._aborts.popleft()
             qp = core.admin if qid == 0 else core.queues.get(qid)
             if qp is None or not qp.has_outstanding(cid):

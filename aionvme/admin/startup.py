@@ -80,9 +80,7 @@ async def _set_host_id(core: Core, data: IdentifyController) -> None:
     extended = data.ctratt & 1
     value = host_id if extended else host_id[:8]
     try:
-        await core.urgent.set_feature(
-            FeatureId.HOST_IDENTIFIER, cdw11=_EXHID if extended else 0, data=value
-        )
+        await core.urgent.set_feature(FeatureId.HOST_IDENTIFIER, cdw11=_EXHID if extended else 0, data=value)
     except StatusError as error:
         if chosen:
             raise
@@ -102,15 +100,26 @@ async def _set_arbitration(core: Core) -> None:
         value |= (opts.low_priority_weight - 1) << 8
         value |= (opts.medium_priority_weight - 1) << 16
         value |= (opts.high_priority_weight - 1) << 24
-    await core.urgent.set_feature(FeatureId.ARBITRATION, cdw11=value)
+    try:
+        await core.urgent.set_feature(FeatureId.ARBITRATION, cdw11=value)
+    except StatusError as error:
+        # They are recommendations, and a controller may have the feature without letting it be changed.
+        logger.info("%s: keeps its own arbitration: %s", core, error)
+        await _read_arbitration(core)
+
+
+async def _read_arbitration(core: Core) -> None:
+    value = (await core.urgent.get_feature(FeatureId.ARBITRATION)).dw0
+    core.opts.arbitration_burst = value & 7
+    core.opts.low_priority_weight = (value >> 8 & 0xFF) + 1
+    core.opts.medium_priority_weight = (value >> 16 & 0xFF) + 1
+    core.opts.high_priority_weight = (value >> 24 & 0xFF) + 1
 
 
 async def _set_number_of_queues(core: Core) -> None:
     """Number of queues (Base 2.0, 5.27.1.5): the controller may grant fewer, or more, of either kind."""
     asked = min(core.opts.num_io_queues, _queues_in_bar(core))
-    dw0 = await core.urgent.set_feature(
-        FeatureId.NUMBER_OF_QUEUES, cdw11=(asked - 1) << 16 | (asked - 1)
-    )
+    dw0 = await core.urgent.set_feature(FeatureId.NUMBER_OF_QUEUES, cdw11=(asked - 1) << 16 | (asked - 1))
     granted = min((dw0 & 0xFFFF) + 1, (dw0 >> 16) + 1)
     core.num_io_queues = min(asked, granted)
     core.opts.num_io_queues = core.num_io_queues

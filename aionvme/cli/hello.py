@@ -104,13 +104,13 @@ def _ignore(_trial: Trial) -> None:
     pass
 
 
-def _text(value: Any) -> str:
-    return str(value).strip()
+def _text(value: str) -> str:
+    return value.strip()
 
 
-def _version(ctrlr: Any) -> str:
+def _version(ctrlr: aionvme.Controller) -> str:
     # Major in the upper half, then minor and tertiary (Base 2.0, figure 275, VER).
-    number = int(ctrlr.data.ver)
+    number = ctrlr.data.ver
     parts = [number >> 16, number >> 8 & 0xFF, number & 0xFF]
     return ".".join(str(part) for part in (parts if parts[2] else parts[:2]))
 
@@ -124,7 +124,7 @@ def _size(nbytes: int) -> str:
     return f"{amount:.4g} {unit}"
 
 
-def _extent(ns: Any) -> str:
+def _extent(ns: aionvme.Namespace) -> str:
     metadata = f" with {ns.metadata_size} of metadata" if ns.metadata_size else ""
     return f"{_size(ns.nblocks * ns.block_size)}, {ns.nblocks} blocks of {ns.block_size} bytes{metadata}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -59,8 +59,8 @@ class Trial:
     """
 
     plan: Plan
-    ctrlr: Any
-    ns: Any
+    ctrlr: aionvme.Controller
+    ns: aionvme.Namespace
     found: str | None = None
     written: bool = False
     mismatch: str | None = None
@@ -69,7 +69,7 @@ class Trial:
     @property
     def nbytes(self) -> int:
         """Bytes in the blocks."""
-        return int(self.plan.nblocks * self.ns.block_size)
+        return self.plan.nblocks * self.ns.block_size
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -112,7 +112,7 @@ async def run_trial(
     return trial
 
 
-def _namespace(ctrlr: Any, plan: Plan) -> Any:
+def _namespace(ctrlr: aionvme.Controller, plan: Plan) -> aionvme.Namespace:
     if not ctrlr.namespaces:
         raise TrialError(f"{plan.address}: the controller has no active namespace")
     nsid = min(ctrlr.namespaces) if plan.nsid is None else plan.nsid
@@ -133,14 +133,14 @@ def _namespace(ctrlr: Any, plan: Plan) -> Any:
     return ns
 
 
-async def _look(trial: Trial, qp: Any) -> None:
+async def _look(trial: Trial, qp: aionvme.IoQueuePair) -> None:
     with trial.ctrlr.dma_alloc(trial.nbytes) as buf:
         with trial.timed("look" if trial.plan.write else "read"):
             await qp.read(trial.ns, buf, trial.plan.lba, trial.plan.nblocks)
         trial.found = looks_like(bytes(buf))
 
 
-async def _write_and_verify(trial: Trial, qp: Any) -> None:
+async def _write_and_verify(trial: Trial, qp: aionvme.IoQueuePair) -> None:
     plan, ns = trial.plan, trial.ns
     wanted = pattern(plan.lba, plan.nblocks, ns.block_size, seed=time.time_ns())
     # Another buffer for the read: what it holds afterwards can only have come from the controller.

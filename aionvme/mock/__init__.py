@@ -1,7 +1,7 @@
 """An NVMe controller in software, behind the same seam as a VFIO function.
 
-Belongs here: what a controller does, and how a test interferes with it. Does not: anything of the driver. It imports
-neither `qpair` nor `admin`, since the driver would then test itself.
+Belongs here: what a controller does, and how a test interferes with it. Does not: anything of the driver. It
+imports neither `qpair` nor `admin`, since the driver would then test itself.
 """
 
 from aionvme.mock.controller import MockController

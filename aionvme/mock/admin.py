@@ -81,7 +81,7 @@ class Admin:
             raise Refused.by_field(status)
         return 0
 
-    # -- queues ------------------------------------------------------------------------------------------------------
+    # -- queues ----------------------------------------------------------------------------------------------
 
     def _check_queue(self, sqe: Sqe, power: int, wanted: int) -> None:
         """What both kinds of queue ask: entry size as enabled, entries, memory."""
@@ -104,6 +104,7 @@ class Admin:
         self._check_queue(sqe, self._cc.iocqes, _CQE_POWER)
         if vector >= max(self._options.num_irqs, 1):
             raise Refused(StatusCode.INVALID_INTERRUPT_VECTOR)
+        self.features.queues_created = True
         self._machine.create_cq(qid, sqe.prp1, (sqe.cdw10 >> 16) + 1, vector, bool(sqe.cdw11 >> 1 & 1))
         return 0
 
@@ -135,7 +136,7 @@ class Admin:
         self._machine.delete_cq(qid)
         return 0
 
-    # -- the rest ----------------------------------------------------------------------------------------------------
+    # -- the rest --------------------------------------------------------------------------------------------
 
     def _do_identify(self, sqe: Sqe) -> int:
         return self._give(sqe, self._identify.answer(sqe))
@@ -157,12 +158,12 @@ class Admin:
 
     def _look_at_temperature(self) -> None:
         """A threshold that is passed is a critical warning, where that event is switched on (5.27.1.8)."""
-        if self.features.over_temperature(COMPOSITE_KELVIN):
-            if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) & 2:
-                self.events.report(1, 1, LogPageId.SMART)
+        switched_on = self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) & 2
+        if switched_on and self.features.over_temperature(COMPOSITE_KELVIN):
+            self.events.report(1, 1, LogPageId.SMART)
 
     def _abort(self, sqe: Sqe) -> int:
-        """What is kept, and requests for events, can be aborted; everything else was executed at once (5.1)."""
+        """What is kept, and requests for events, can be aborted; all else was executed at once (5.1)."""
         sqid, cid = sqe.cdw10 & 0xFFFF, sqe.cdw10 >> 16
         if self._machine.count_kept(0, AdminOpcode.ABORT) >= self._options.abort_limit:
             raise Refused(StatusCode.ABORT_LIMIT_EXCEEDED, dnr=False)

@@ -1,4 +1,4 @@
-"""Owns the mock's PCI configuration space: a type 0 header and three capabilities, in the bytes of PCI 3.0, 6.1."""
+"""Owns the mock's PCI configuration space: a type 0 header (PCI 3.0, 6.1) and three capabilities."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class ConfigSpace:
         put(0x2C, "<HH", VENDOR, 0x1100)
         put(0x34, "<B", _PM)
         put(0x3C, "<BB", 0, 1, writable=0xFF)
-        put(_PM, "<BBHH", 0x01, _MSIX if self.num_irqs else _EXPRESS, 0x0003, 0x0008)  # version 3, no soft reset
+        put(
+            _PM, "<BBHH", 0x01, _MSIX if self.num_irqs else _EXPRESS, 0x0003, 0x0008
+        )  # version 3, no soft reset
         put(_PM + 4, "<H", 0x0008, writable=0x0003)
         if self.num_irqs:
             put(_MSIX, "<BBHII", 0x11, _EXPRESS, self.num_irqs - 1, self._table_offset, self._pba_offset)
@@ -67,7 +69,9 @@ class ConfigSpace:
 
     def _check(self, offset: int, nbytes: int) -> None:
         if offset < 0 or nbytes < 0 or offset + nbytes > NBYTES:
-            raise UsageError(f"{nbytes} bytes at {offset:#x} are not within configuration space ({NBYTES} bytes)")
+            raise UsageError(
+                f"{nbytes} bytes at {offset:#x} are not within configuration space ({NBYTES} bytes)"
+            )
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Bytes, all ones once the device was removed."""

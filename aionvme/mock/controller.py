@@ -1,4 +1,4 @@
-"""Owns `MockController`: the NVMe controller in this process, as tests make it, open it and interfere with it."""
+"""Owns `MockController`: the controller in this process, as tests make it, open it and interfere with it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class MockController:
         size: Bytes of each namespace, where a number of them is given.
         lba: Bytes of a block, a power of two from 512 to 65536, where a number of namespaces is given.
         noiob: Namespace optimal I/O boundary in blocks, 0 for none, where a number of namespaces is given.
-        storage: Path of a file that holds all namespaces one after the other and survives; it is sparse. None: memory,
-            touched when it is used.
+        storage: Path of a file that holds all namespaces one after the other and survives; it is sparse.
+            None: memory, touched when it is used.
         serial, model, firmware: ASCII of Identify Controller, at most 20, 40 and 8 characters.
         queue_entries: Entries that a queue may have (CAP.MQES + 1), 2 to 65536.
         num_io_queues: I/O queues of either kind, 1 to 65534.
@@ -63,7 +63,8 @@ class MockController:
         mpsmax: Largest memory page, CAP.MPSMAX.
         num_irqs: MSI-X vectors.
         abort_limit, event_limit: Abort commands and Asynchronous Event Requests that may be outstanding.
-        drive: "thread", a thread of its own; "step", by `step`; "loop", by the event loop that runs when it is opened.
+        drive: "thread", a thread of its own; "step", by `step`; "loop", by the event loop that runs when it
+            is opened.
 
     Raises:
         UsageError: An argument that can't be.
@@ -99,16 +100,23 @@ class MockController:
         options = MockOptions.make(
             namespaces, size, lba, noiob, storage=storage, serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
-            ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax, num_irqs=num_irqs,
-            abort_limit=abort_limit, event_limit=event_limit, drive=drive,
+            ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
+            num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
         )  # fmt: skip
         self.options = options
-        self.pci_dev = PciDevice(f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR)
+        self.pci_dev = PciDevice(
+            f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR
+        )
         nqueues = num_io_queues + 1
         table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
         bar_size = 1 << max(table + 16 * num_irqs + num_irqs // 8, 4 * _PAGE).bit_length()
         self._machine = Machine(
-            nqueues, len(options.namespaces), options.max_transfer, options.doorbell_stride, num_irqs, bar_size
+            nqueues,
+            len(options.namespaces),
+            options.max_transfer,
+            options.doorbell_stride,
+            num_irqs,
+            bar_size,
         )
         self._storage = Storage(self._machine, options)
         self._admin = Admin(self._machine, options)
@@ -137,7 +145,7 @@ class MockController:
         except UsageError as error:
             raise AddressError(f"mock: {error}") from error
 
-    # -- opening and closing -----------------------------------------------------------------------------------------
+    # -- opening and closing ---------------------------------------------------------------------------------
 
     def open(self, *, owned: bool = False) -> MockFunction:
         """The function that a driver takes; one at a time. Its storage is as the one before left it.
@@ -155,7 +163,9 @@ class MockController:
             if self._registers.gone:
                 raise AddressError(f"{self.pci_dev}: no such device: the mock was removed")
             if self._function is not None and self._function() is not None:
-                raise AddressError(f"{self.pci_dev} is in use: a mock controller is opened once at a time. Close it first")
+                raise AddressError(
+                    f"{self.pci_dev} is in use: a mock controller is opened once at a time. Close it first"
+                )
             if self.options.drive == "loop":
                 self._loop_drive = self._drive_by_loop()
             function = MockFunction(
@@ -181,7 +191,7 @@ class MockController:
             self.close()
 
     def close(self) -> None:
-        """Stops the mock and frees its memory. A function that is still open sees it removed. May be called twice."""
+        """Stops the mock and frees its memory. A function that is open sees it removed."""
         with self._lock:
             if self._closed:
                 return
@@ -218,30 +228,46 @@ class MockController:
     def __repr__(self) -> str:
         return f"<MockController {self.pci_dev}{' closed' if self._closed else ''}>"
 
-    # -- driving -----------------------------------------------------------------------------------------------------
+    # -- driving ---------------------------------------------------------------------------------------------
 
     def step(self, max_commands: int = 0) -> int:
-        """With drive="step": executes what the doorbells announce, `max_commands` at most (0: all); how many."""
+        """With drive="step": executes what the doorbells announce, `max_commands` at most (0: all).
+
+        Returns:
+            How many commands were taken.
+        """
         if self.options.drive != "step":
             raise UsageError(f'{self!r} has drive="{self.options.drive}": it is not stepped')
         self._registers.refresh()
         return self._machine.step(max_commands)
 
-    # -- faults ------------------------------------------------------------------------------------------------------
+    # -- faults ----------------------------------------------------------------------------------------------
 
     def _rule(
-        self, kind: int, qid: int | None, opcode: int | None, nsid: int | None, skip: int, count: int | None, status: int
+        self,
+        kind: int,
+        qid: int | None,
+        opcode: int | None,
+        nsid: int | None,
+        skip: int,
+        count: int | None,
+        status: int,
     ) -> int:
         rule = next(self._rules)
-        any_ = (_ANY if value is None else int(value) for value in (qid, opcode, nsid))
+        left = (1 << 64) - 1 if count is None else count
         with self._machine:
-            self._machine.add_rule(rule, kind, *any_, skip, (1 << 64) - 1 if count is None else count, status)
+            self._machine.add_rule(rule, kind, _any(qid), _any(opcode), _any(nsid), skip, left, status)
         return rule
 
     def hold(
-        self, *, qid: int | None = None, opcode: int | None = None, nsid: int | None = None, count: int | None = None
+        self,
+        *,
+        qid: int | None = None,
+        opcode: int | None = None,
+        nsid: int | None = None,
+        count: int | None = None,
     ) -> Held:
-        """Keeps commands that match (None: any) after fetching them, `count` at most; they are what Abort aborts."""
+        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them."""
         return Held(self._machine, self._rule(_HOLD, qid, opcode, nsid, 0, count, 0))
 
     def fail(
@@ -259,7 +285,9 @@ class MockController:
 
         Args:
             status: A code (sct << 8 | sc), or a whole status field.
-            qid, opcode, nsid: What matches; None: any.
+            qid: Queue that matches; None: any.
+            opcode: Opcode that matches; None: any.
+            nsid: Namespace that matches; None: any.
             nth: The first that fails, counted from 1 among those that match from now on.
             count: How many fail, None for all from then on.
             dnr: Do not retry; None: as `status` says.
@@ -297,7 +325,7 @@ class MockController:
         self._registers.fail()
 
     def remove(self) -> None:
-        """Surprise removal: all registers and configuration space read as ones, nothing is executed any more."""
+        """Surprise removal: registers and configuration space read as ones, nothing is executed any more."""
         self._remove()
 
     def _remove(self) -> None:
@@ -306,14 +334,26 @@ class MockController:
             self._config.removed = True
 
     def inject_cqe(
-        self, qid: int, *, cid: int, sqid: int | None = None, sqhd: int = 0, status: int = 0, dw0: int = 0, dw1: int = 0
+        self,
+        qid: int,
+        *,
+        cid: int,
+        sqid: int | None = None,
+        sqhd: int = 0,
+        status: int = 0,
+        dw0: int = 0,
+        dw1: int = 0,
     ) -> None:
         """Posts a completion that no command asked for into completion queue `qid`, with its right phase.
 
         Args:
             qid: Completion queue.
-            cid, sqhd, status, dw0, dw1: Of the entry.
+            cid: Command identifier.
             sqid: Submission queue that it names; None for `qid`.
+            sqhd: Submission queue head.
+            status: Status field, 15 bits.
+            dw0: Dword 0.
+            dw1: Dword 1.
         """
         with self._machine:
             if not self._machine.has_cq(qid):
@@ -325,7 +365,7 @@ class MockController:
         with self._machine:
             self._admin.events.report(kind, information, page)
 
-    # -- inspection --------------------------------------------------------------------------------------------------
+    # -- inspection ------------------------------------------------------------------------------------------
 
     @property
     def counters(self) -> Counters:
@@ -366,6 +406,10 @@ class MockController:
         if not 1 <= nsid <= len(self.options.namespaces):
             raise UsageError(f"there is no namespace {nsid}")
         return self.options.namespaces[nsid - 1].lba
+
+
+def _any(value: int | None) -> int:
+    return _ANY if value is None else int(value)
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""Owns asynchronous events: the requests that wait for one, and those that wait for a request (Base 2.0, 5.2)."""
+"""Owns asynchronous events (Base 2.0, 5.2): requests that wait for one, and those that wait for a request."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from libc.stdlib cimport realloc
 from libc.string cimport memmove
 
 from aionvme.mock.rings cimport (
-    RULE_FAIL, RULE_HOLD, Core, Kept, Rule, Sq, Sqe, post_status, sq_clear_busy, sq_set_busy,
+    RULE_HOLD, Core, Kept, Rule, Sq, Sqe, post_status, sq_clear_busy, sq_set_busy,
 )
 
 

@@ -1,4 +1,4 @@
-"""Owns the features: what Get and Set Features read and change (NVMe Base 2.0, 5.15, 5.27.1; NVM 1.0, 4.1.3)."""
+"""Owns what Get and Set Features read and change (NVMe Base 2.0, 5.15, 5.27.1; NVM 1.0, 4.1.3)."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ class Features:
 
     Attributes:
         queues: How many I/O queues of either kind may exist, as (submission, completion).
+        queues_created: Some I/O queue was created since the reset.
     """
 
     def __init__(self, machine: Machine, options: MockOptions) -> None:
@@ -107,6 +108,8 @@ class Features:
         self._timestamp = (0, time.monotonic(), False)
         self._host_identifier = bytes(8)
         self.queues = (self._options.num_io_queues, self._options.num_io_queues)
+        self.queues_created = False
+        self._queues_allocated = False
         self._arbitrate()
 
     def value(self, fid: FeatureId) -> int:
@@ -117,7 +120,7 @@ class Features:
         """Whether this composite temperature is outside its thresholds."""
         return kelvin >= self._thresholds[0] or kelvin <= self._thresholds[1]
 
-    # -- get ---------------------------------------------------------------------------------------------------------
+    # -- get -------------------------------------------------------------------------------------------------
 
     def get(self, sqe: Sqe) -> int:
         """Completion dword 0; data goes to the host."""
@@ -142,7 +145,7 @@ class Features:
         if not self._options.namespaces[nsid - 1].active:
             raise Refused(StatusCode.INVALID_FIELD)
 
-    # -- set ---------------------------------------------------------------------------------------------------------
+    # -- set -------------------------------------------------------------------------------------------------
 
     def set(self, sqe: Sqe) -> int:
         """Completion dword 0."""
@@ -191,7 +194,7 @@ class Features:
         low, medium, high = ((value >> shift & 0xFF) + 1 for shift in (8, 16, 24))
         self._machine.set_arbitration(burst, low, medium, high)
 
-    # -- features that are more than a dword -------------------------------------------------------------------------
+    # -- features that are more than a dword -----------------------------------------------------------------
 
     def _get_temperature(self, sqe: Sqe, select: int) -> int:
         sensor, kind = sqe.cdw11 >> 16 & 0xF, sqe.cdw11 >> 20 & 3
@@ -214,13 +217,16 @@ class Features:
         return (completion - 1) << 16 | (submission - 1)
 
     def _set_queues(self, sqe: Sqe) -> int:
+        """What was allocated does not change until a reset; no queue may have been created (5.27.1.5)."""
         submission, completion = sqe.cdw11 & 0xFFFF, sqe.cdw11 >> 16
         if submission == 0xFFFF or completion == 0xFFFF:
             raise Refused(StatusCode.INVALID_FIELD)
-        most = self._options.num_io_queues
-        if any(self._machine.has_sq(qid) or self._machine.has_cq(qid) for qid in range(1, most + 1)):
+        if self.queues_created:
             raise Refused(StatusCode.COMMAND_SEQUENCE_ERROR)
-        self.queues = (min(submission + 1, most), min(completion + 1, most))
+        if not self._queues_allocated:
+            most = self._options.num_io_queues
+            self.queues = (min(submission + 1, most), min(completion + 1, most))
+            self._queues_allocated = True
         return self._get_queues(sqe, _CURRENT)
 
     def _vector(self, sqe: Sqe) -> int:

@@ -28,8 +28,8 @@ _IOVA_RANGES = [(0, 0xFEDFFFFF), (0xFEF00000, (1 << 48) - 1)]
 cdef class MockFunction(Function):
     """The function of a `MockController`, as `MockController.open` gives it.
 
-    BAR 0 is memory, and a doorbell a store to it that the data plane sees. The control registers act when they are
-    written by `write32` or `write64`.
+    BAR 0 is memory, and a doorbell a store to it that the data plane sees. The control registers act when
+    they are written by `write32` or `write64`.
     """
 
     cdef Machine machine
@@ -54,7 +54,7 @@ cdef class MockFunction(Function):
             warnings.warn(f"{self!r} was collected while open", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
-    # -- registers ---------------------------------------------------------------------------------------------------
+    # -- registers -------------------------------------------------------------------------------------------
 
     cpdef uint32_t read32(self, size_t offset) except? 0xFFFFFFFF:
         """Reads a 32-bit register."""
@@ -100,7 +100,7 @@ cdef class MockFunction(Function):
         if self.sleeping != NULL and self.sleeping[0]:
             self.machine.wake()
 
-    # -- the rest of the seam ----------------------------------------------------------------------------------------
+    # -- the rest of the seam --------------------------------------------------------------------------------
 
     def config_read(self, offset: int, nbytes: int) -> bytes:
         """Reads configuration space; all ones once the device was removed."""
@@ -117,17 +117,19 @@ cdef class MockFunction(Function):
         return list(_IOVA_RANGES)
 
     def map_dma(self, address: int, nbytes: int, iova: int, *, fd: int = -1, offset: int = 0) -> None:
-        """Lets the mock read and write this memory at `iova`. It is in the same process: `fd` is not needed."""
+        """Lets the mock read and write this memory at `iova`. It is in this process: `fd` is not needed."""
         self._check_open()
         if nbytes <= 0 or address % PAGE or nbytes % PAGE or iova % PAGE:
-            raise UsageError(f"map_dma takes whole pages, not {nbytes:#x} bytes at {address:#x} for iova {iova:#x}")
+            raise UsageError(
+                f"map_dma takes whole pages, not {nbytes:#x} bytes at {address:#x} for iova {iova:#x}"
+            )
         if not any(first <= iova and iova + nbytes - 1 <= last for first, last in _IOVA_RANGES):
             raise UsageError(f"iova {iova:#x} with {nbytes:#x} bytes is not within iova_ranges()")
         with self.machine:
             self.machine.map_dma(address, nbytes, iova)
 
     def unmap_dma(self, iova: int, nbytes: int) -> None:
-        """Takes back what one `map_dma` gave. The data plane stood still in between: it has no pointer any more."""
+        """Takes back what one `map_dma` gave. The data plane stood still: it has no pointer any more."""
         self._check_open()
         with self.machine:
             self.machine.unmap_dma(iova, nbytes)
@@ -138,7 +140,7 @@ cdef class MockFunction(Function):
         return self._config.num_irqs
 
     def set_irqs(self, fds: list) -> None:
-        """Has vector i signal the eventfd `fds[i]`, of which the mock keeps a duplicate; an empty list: none."""
+        """Has vector i signal the eventfd `fds[i]`, which the mock duplicates; an empty list: none."""
         self._check_open()
         if len(fds) > self._config.num_irqs:
             raise UsageError(f"{len(fds)} eventfds are more than the {self._config.num_irqs} vectors")

@@ -63,7 +63,7 @@ class Identify:
             raise Refused(StatusCode.INVALID_FIELD)
         return build(sqe)
 
-    # -- which namespace ---------------------------------------------------------------------------------------------
+    # -- which namespace -------------------------------------------------------------------------------------
 
     def _config(self, nsid: int) -> NamespaceConfig:
         if not 1 <= nsid <= len(self._options.namespaces):
@@ -87,7 +87,7 @@ class Identify:
         ]
         return encode_nsid_list(tuple(nsids[:1024]))
 
-    # -- by CNS ------------------------------------------------------------------------------------------------------
+    # -- by CNS ----------------------------------------------------------------------------------------------
 
     def _namespace(self, sqe: Sqe) -> bytes:
         """Zeros for an inactive identifier. All of them (FFFFFFFFh) needs namespace management."""
@@ -130,7 +130,7 @@ class Identify:
         return self._list(sqe, inactive=False)
 
     def _independent_namespace(self, sqe: Sqe) -> bytes:
-        """I/O command set independent structure (Base 2.0, 5.17.2.8): NSTAT, byte 14, says that it is ready."""
+        """Of any I/O command set (Base 2.0, 5.17.2.8): NSTAT, byte 14, says that it is ready."""
         config = self._config(sqe.nsid)
         return bytes(14) + bytes([config.active]) + bytes(_NBYTES - 15)
 

@@ -29,7 +29,8 @@ cdef inline uint8_t *iova_translate(IovaMap *map, uint64_t iova, size_t nbytes, 
     # The memory at iova, and in *run how many of the nbytes follow it linearly; NULL when it is not mapped.
     cdef size_t index = map.last
     cdef const IovaRange *found
-    if index >= map.count or iova < map.ranges[index].iova or iova - map.ranges[index].iova >= map.ranges[index].nbytes:
+    if (index >= map.count or iova < map.ranges[index].iova
+            or iova - map.ranges[index].iova >= map.ranges[index].nbytes):
         index = iova_find(map, iova)
         if index == map.count:
             run[0] = 0

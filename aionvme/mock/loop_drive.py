@@ -17,8 +17,8 @@ _IDLE_TURNS = 16  # before it waits to be woken
 class LoopDrive:
     """Drives a machine by callbacks of the running loop, from now until `close`.
 
-    Not by a task: a loop that is torn down cancels its tasks, and a driver that waits for its last commands would then
-    wait for ever.
+    Not by a task: a loop that is torn down cancels its tasks, and a driver that waits for its last commands
+    would then wait for ever.
     """
 
     def __init__(self, machine: Machine) -> None:

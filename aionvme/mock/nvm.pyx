@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Owns what a command does with memory and storage: PRPs (Base 2.0, 4.1.1) and the NVM command set (NVM 1.0, 3.2)."""
+"""Owns what a command does with memory and storage: PRPs (Base 2.0, 4.1.1), NVM commands (NVM 1.0, 3.2)."""
 
 from libc.errno cimport EINTR, errno
 from libc.stddef cimport size_t
@@ -10,8 +10,9 @@ from posix.types cimport off_t
 
 from aionvme.mock.iommu cimport iova_translate
 from aionvme.mock.rings cimport (
-    COMPARE_FAILURE, DATA_TRANSFER_ERROR, DNR, INTERNAL_ERROR, INVALID_FIELD, INVALID_NAMESPACE, INVALID_OPCODE,
-    INVALID_PRP_OFFSET, LBA_OUT_OF_RANGE, READ_ERROR, SUCCESS, WRITE_FAULT, Core, Namespace, Sqe, iovec,
+    COMPARE_FAILURE, DATA_TRANSFER_ERROR, DNR, INTERNAL_ERROR, INVALID_FIELD, INVALID_NAMESPACE,
+    INVALID_OPCODE, INVALID_PRP_OFFSET, LBA_OUT_OF_RANGE, READ_ERROR, SUCCESS, WRITE_FAULT, Core,
+    Namespace, Sqe, iovec,
 )
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -20,6 +21,15 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
+
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_DONTNEED
+    int madvise(void *address, size_t nbytes, int advice)
+
+cdef extern from "<fcntl.h>" nogil:
+    int FALLOC_FL_PUNCH_HOLE
+    int FALLOC_FL_KEEP_SIZE
+    int fallocate(int fd, int mode, off_t offset, off_t nbytes)
 
 # NVM Command Set 1.0, figure 11.
 cdef enum:
@@ -30,12 +40,13 @@ cdef enum:
     OPCODE_WRITE_ZEROES = 0x08
     ALL_NAMESPACES = 0xFFFFFFFF
     IOV_MAX = 1024
+    PAGE = 65536            # the largest page of the processors that we run on
 
 cdef uint8_t[65536] _zeroes
 memset(_zeroes, 0, sizeof(_zeroes))
 
 
-# -- data pointers ------------------------------------------------------------------------------------------------------
+# -- data pointers -------------------------------------------------------------------------------------------
 
 cdef uint16_t _add_segment(Core *core, uint64_t iova, size_t nbytes) noexcept nogil:
     """Appends memory, joined to the segment before it where it follows that."""
@@ -70,8 +81,8 @@ cdef uint16_t _read_entry(Core *core, uint64_t iova, uint64_t *entry) noexcept n
 
 
 cdef uint16_t _map_list(Core *core, uint64_t entry_iova, size_t nbytes) noexcept nogil:
-    """PRP list: entries of whole pages; the last entry of a page points to the next page of the list when more than
-    one page of data is still to be described there."""
+    """PRP list: entries of whole pages. The last entry of a page points to the next page of the list when
+    more than one page of data is still to be described there."""
     cdef uint64_t page = <uint64_t>1 << core.page_shift
     cdef uint64_t entry
     cdef uint16_t status
@@ -128,7 +139,7 @@ cdef void copy_from_segments(const Core *core, uint8_t *data) noexcept nogil:
         data += core.segments[i].iov_len
 
 
-# -- storage ------------------------------------------------------------------------------------------------------------
+# -- storage -------------------------------------------------------------------------------------------------
 
 cdef int _file_transfer(int fd, iovec *segments, size_t count, uint64_t offset, bint writing) noexcept nogil:
     """Moves all segments (and uses them up); -1 when the file failed, or is shorter than it was made."""
@@ -215,11 +226,27 @@ cdef uint16_t _compare(Core *core, Namespace *ns, uint64_t offset, size_t nbytes
     return status
 
 
+cdef void _zero_memory(uint8_t *memory, size_t nbytes) noexcept nogil:
+    """Zeros; whole pages of a large range go back to the kernel and are zeros when they are next touched."""
+    cdef size_t head = (PAGE - (<size_t>memory & (PAGE - 1))) & (PAGE - 1)
+    cdef size_t whole
+    if nbytes >= 16 * PAGE:
+        whole = (nbytes - head) & ~<size_t>(PAGE - 1)
+        if madvise(memory + head, whole, MADV_DONTNEED) == 0:
+            memset(memory, 0, head)
+            memset(memory + head + whole, 0, nbytes - head - whole)
+            return
+    memset(memory, 0, nbytes)
+
+
 cdef uint16_t _write_zeroes(Core *core, Namespace *ns, uint64_t offset, size_t nbytes) noexcept nogil:
     cdef iovec part
     cdef size_t chunk
     if ns.fd < 0:
-        memset(ns.memory + offset, 0, nbytes)
+        _zero_memory(ns.memory + offset, nbytes)
+        return SUCCESS
+    if fallocate(ns.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, <off_t>(ns.offset + offset),
+                 <off_t>nbytes) == 0:
         return SUCCESS
     while nbytes:
         chunk = min(nbytes, sizeof(_zeroes))
@@ -231,7 +258,7 @@ cdef uint16_t _write_zeroes(Core *core, Namespace *ns, uint64_t offset, size_t n
     return SUCCESS
 
 
-# -- commands -----------------------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------------------
 
 cdef inline uint16_t _check_namespace(const Core *core, uint32_t nsid) noexcept nogil:
     """An identifier beyond NN is invalid; one within it may be inactive (Base 2.0, 3.2.1.5)."""
@@ -241,7 +268,7 @@ cdef inline uint16_t _check_namespace(const Core *core, uint32_t nsid) noexcept 
 
 
 cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
-    """One namespace, or all with FFFFFFFFh (VWC bits 2:1 of Identify Controller say that this is supported)."""
+    """One namespace, or all with FFFFFFFFh (VWC bits 2:1 say that this is supported)."""
     cdef uint32_t i
     cdef uint16_t status = SUCCESS if sqe.nsid == ALL_NAMESPACES else _check_namespace(core, sqe.nsid)
     if status:
@@ -265,7 +292,8 @@ cdef uint16_t _access(Core *core, const Sqe *sqe) noexcept nogil:
     if status:
         return status
     ns = &core.namespaces[sqe.nsid - 1]
-    # No directive is supported (write's DTYPE, NVM 1.0, 3.2.6); PRINFO means nothing without protection information.
+    # No directive is supported (DTYPE of Write, NVM 1.0, 3.2.6). PRINFO means nothing without protection
+    # information.
     if sqe.opcode == OPCODE_WRITE and sqe.cdw12 >> 20 & 0xF:
         return INVALID_FIELD | DNR
     if slba >= ns.nblocks or nblocks > ns.nblocks - slba:
@@ -287,7 +315,7 @@ cdef uint16_t _access(Core *core, const Sqe *sqe) noexcept nogil:
 
 
 cdef uint16_t execute_nvm(Core *core, const Sqe *sqe) noexcept nogil:
-    """Executes one command of an I/O queue. Neither fused operations nor SGLs are supported (FUSES, SGLS are 0)."""
+    """Executes one command of an I/O queue. There are no fused operations and no SGLs (FUSES, SGLS are 0)."""
     if (sqe.opcode != OPCODE_READ and sqe.opcode != OPCODE_WRITE and sqe.opcode != OPCODE_FLUSH
             and sqe.opcode != OPCODE_COMPARE and sqe.opcode != OPCODE_WRITE_ZEROES):
         return INVALID_OPCODE | DNR

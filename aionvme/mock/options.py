@@ -32,6 +32,21 @@ def _lba(_instance: Any, _attribute: Any, value: int) -> None:
         raise UsageError(f"lba must be a power of two from 512 to 65536, not {value}")
 
 
+def _one_of_drives(_instance: Any, _attribute: Any, value: str) -> None:
+    if value not in DRIVES:
+        raise UsageError(f"drive must be one of {', '.join(DRIVES)}, not {value!r}")
+
+
+def _ascii(most: int) -> Any:
+    def check(_instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+        if not value.isascii() or not value.isprintable() or len(value) > most:
+            raise UsageError(
+                f"{attribute.name} must be at most {most} printable ASCII characters, not {value!r}"
+            )
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class NamespaceConfig:
     """One namespace.
@@ -50,7 +65,9 @@ class NamespaceConfig:
 
     def __attrs_post_init__(self) -> None:
         if self.size < self.lba or self.size % self.lba:
-            raise UsageError(f"size must be a multiple of the block size {self.lba} and not 0, not {self.size}")
+            raise UsageError(
+                f"size must be a multiple of the block size {self.lba} and not 0, not {self.size}"
+            )
 
     @property
     def nblocks(self) -> int:
@@ -64,7 +81,9 @@ def _mdts(value: int) -> int:
         return value
     power = (value // PAGE).bit_length() - 1
     if value != PAGE << power:
-        raise UsageError(f"mdts must be a power of two in bytes, 4096 or more, or the power itself, not {value}")
+        raise UsageError(
+            f"mdts must be a power of two in bytes, 4096 or more, or the power itself, not {value}"
+        )
     return power
 
 
@@ -74,9 +93,9 @@ class MockOptions:
 
     namespaces: Sequence[NamespaceConfig]
     storage: str | os.PathLike[str] | None = None
-    serial: str = "AIONVME0"
-    model: str = "aionvme mock"
-    firmware: str = "1.0"
+    serial: str = attrs.field(default="AIONVME0", validator=_ascii(20))
+    model: str = attrs.field(default="aionvme mock", validator=_ascii(40))
+    firmware: str = attrs.field(default="1.0", validator=_ascii(8))
     queue_entries: int = attrs.field(default=1024, validator=_within(2, 65536))
     num_io_queues: int = attrs.field(default=64, validator=_within(1, 65534))
     mdts: int = attrs.field(default=5, converter=_mdts, validator=_within(0, 15))
@@ -89,10 +108,12 @@ class MockOptions:
     num_irqs: int = attrs.field(default=65, validator=_within(0, 2048))
     abort_limit: int = attrs.field(default=4, validator=_within(1, 256))
     event_limit: int = attrs.field(default=4, validator=_within(1, 256))
-    drive: str = attrs.field(default="thread", validator=attrs.validators.in_(DRIVES))
+    drive: str = attrs.field(default="thread", validator=_one_of_drives)
 
     @classmethod
-    def make(cls, namespaces: int | Sequence[NamespaceConfig], size: int, lba: int, noiob: int, **others: Any) -> MockOptions:
+    def make(
+        cls, namespaces: int | Sequence[NamespaceConfig], size: int, lba: int, noiob: int, **others: Any
+    ) -> MockOptions:
         """From a number of namespaces that are alike, or from their sequence."""
         if isinstance(namespaces, int):
             if not 1 <= namespaces <= 1024:
@@ -119,7 +140,16 @@ class MockOptions:
 
 
 def _switch(text: str) -> bool:
-    words = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
+    words = {
+        "1": True,
+        "yes": True,
+        "true": True,
+        "on": True,
+        "0": False,
+        "no": False,
+        "false": False,
+        "off": False,
+    }
     return words[text.lower()]
 
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Owns one turn of the controller: arbitration (Base 2.0, 3.4.4), fetching, executing, completing, interrupts."""
+"""Owns one turn of the controller: arbitration (Base 2.0, 3.4.4), fetching, completing, interrupts."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -9,7 +9,8 @@ from aionvme.mock.faults cimport intercept
 from aionvme.mock.nvm cimport execute_nvm
 from aionvme.mock.rings cimport (
     CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, SQE_BYTES,
-    Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy, mock_load, note_error, post_status, sq_entry, sq_look,
+    Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy, mock_load, note_error, post_status,
+    sq_entry, sq_look,
 )
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
@@ -17,7 +18,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t nbytes)
 
 
-# -- arbitration --------------------------------------------------------------------------------------------------------
+# -- arbitration ---------------------------------------------------------------------------------------------
 
 cdef bint _has_work(Core *core, Sq *sq) noexcept nogil:
     """Whether a command can be taken: one was announced, and its completion has room."""
@@ -33,9 +34,9 @@ cdef bint _has_work(Core *core, Sq *sq) noexcept nogil:
 cdef bint _grant(Core *core, uint32_t which) noexcept nogil:
     """Gives the next queue of a class its burst, if one has work."""
     cdef Arbiter *arbiter = &core.arbiter
-    cdef uint32_t i
+    cdef uint32_t _i
     cdef Sq *sq
-    for i in range(arbiter.count[which]):
+    for _i in range(arbiter.count[which]):
         if arbiter.next[which] >= arbiter.count[which]:
             arbiter.next[which] = 0
         sq = core.sqs[arbiter.members[which][arbiter.next[which]]]
@@ -47,13 +48,13 @@ cdef bint _grant(Core *core, uint32_t which) noexcept nogil:
 
 
 cdef bint _grant_weighted(Core *core) noexcept nogil:
-    """Admin before urgent before the three weighted classes, each of which has its weight in commands a round."""
+    """Admin, then urgent, then the three weighted classes, each with its weight in commands a round."""
     cdef Arbiter *arbiter = &core.arbiter
     cdef uint32_t which
-    cdef int again
+    cdef int _again
     if _grant(core, CLASS_ADMIN) or _grant(core, CLASS_URGENT):
         return True
-    for again in range(2):
+    for _again in range(2):
         for which in range(CLASS_HIGH, CLASS_LOW + 1):
             if arbiter.credits[which] and _grant(core, which):
                 arbiter.left = min(arbiter.left, arbiter.credits[which])
@@ -76,7 +77,7 @@ cdef inline Sq *_next_queue(Core *core) noexcept nogil:
     return arbiter.current
 
 
-# -- commands -----------------------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------------------
 
 cdef inline bint _fetch(Core *core, Sq *sq, Sqe *sqe) noexcept nogil:
     """Copies the entry at the head, once: only the copy is judged."""
@@ -146,7 +147,7 @@ cdef uint32_t turn(Core *core, uint32_t limit) noexcept nogil:
     return done
 
 
-# -- interrupts and doorbells -------------------------------------------------------------------------------------------
+# -- interrupts and doorbells --------------------------------------------------------------------------------
 
 cdef void signal_interrupts(Core *core) noexcept nogil:
     """Signals the vector of each queue that has new entries; those of a masked vector wait for INTMC."""

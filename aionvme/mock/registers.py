@@ -1,4 +1,4 @@
-"""Owns the control registers: what each write does (NVMe Base 2.0, 3.1.3), and how the controller becomes ready."""
+"""Owns the control registers: what each write does, and how RDY follows (NVMe Base 2.0, 3.1.3)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Registers:
                 self._machine.halt()
                 self._machine.set32(CSTS, self._machine.get32(CSTS) | CFS)
 
-    # -- status ------------------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """What has become due by now: RDY following EN, the end of a shutdown."""
@@ -118,7 +118,7 @@ class Registers:
     def _set_shst(self, value: int) -> None:
         self._machine.set32(CSTS, self._machine.get32(CSTS) & ~_SHST | value << SHST_SHIFT)
 
-    # -- writes ------------------------------------------------------------------------------------------------------
+    # -- writes ----------------------------------------------------------------------------------------------
 
     def write32(self, offset: int, value: int) -> None:
         """A write of one dword; to a read-only or reserved register it does nothing."""

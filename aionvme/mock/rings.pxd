@@ -165,7 +165,7 @@ cdef struct ErrorNote:      # of the error information log (Base 2.0, 5.16.1.2)
     uint64_t lba
 
 
-# Arbitration (Base 2.0, 3.4.4). Classes of weighted round robin; plain round robin has all queues in the first.
+# Arbitration (Base 2.0, 3.4.4). Classes of weighted round robin; plain round robin has all in the first.
 cdef enum:
     CLASS_ADMIN = 0
     CLASS_URGENT = 1
@@ -269,7 +269,7 @@ cdef inline uint32_t cq_next(const Cq *cq, uint32_t index) noexcept nogil:
 
 
 cdef inline void sq_look(Core *core, Sq *sq) noexcept nogil:
-    # Takes over the tail doorbell. A value outside the queue is ignored and reported (Base 2.0, 5.2, error status 01h).
+    # Takes over the tail doorbell. A value outside the queue is ignored and reported (Base 2.0, 5.2).
     cdef uint32_t value = aio_mmio_read32(sq.doorbell)
     if value == sq.rung:
         return
@@ -316,7 +316,7 @@ cdef inline void cq_store(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
 
 
 cdef inline bint cq_room(Core *core, Cq *cq) noexcept nogil:
-    # Whether a completion can be stored at once. A full queue is never overwritten: the head doorbell must move.
+    # Whether a completion can be stored at once. A full queue is never overwritten: its head must move.
     if cq_next(cq, cq.tail) == cq.head or cq.nbacklog:
         cq_look(core, cq)
         cq_drain(core, cq)
@@ -330,7 +330,8 @@ cdef inline int cq_post(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
     return cq_defer(core, cq, cqe)
 
 
-cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, uint32_t dw0, uint32_t dw1) noexcept nogil:
+cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, uint32_t dw0,
+                             uint32_t dw1) noexcept nogil:
     # Completes a command of this queue.
     cdef Cqe cqe
     cqe.dw0, cqe.dw1 = dw0, dw1
@@ -339,7 +340,8 @@ cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, 
     cq_post(core, core.cqs[sq.cqid], &cqe)
 
 
-cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t status, uint64_t lba) noexcept nogil:
+cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t status,
+                            uint64_t lba) noexcept nogil:
     cdef ErrorNote *note = &core.errors[core.nerrors % ERRORS_KEPT]
     core.nerrors += 1
     note.count, note.sqid, note.cid, note.status = core.nerrors, sqid, sqe.cid, status

@@ -136,7 +136,7 @@ cdef void arbiter_rebuild(Core *core) noexcept nogil:
     """Sorts the live queues into their classes; a burst that was under way ends."""
     cdef Arbiter *arbiter = &core.arbiter
     cdef uint32_t i, which
-    for i in range(CLASSES):
+    for i in range(<uint32_t>CLASSES):
         arbiter.count[i] = 0
         arbiter.next[i] = 0
         arbiter.credits[i] = arbiter.weights[i]
@@ -191,7 +191,7 @@ cdef void core_free(Core *core) noexcept nogil:
     free(core.rules)
     free(core.kept)
     free(core.irqs)
-    for i in range(CLASSES):
+    for i in range(<uint32_t>CLASSES):
         free(core.arbiter.members[i])
     iova_clear(&core.map)
     memset(core, 0, sizeof(Core))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Storage:
-    """Gives each namespace its storage. A file that is there keeps its content, and grows to the size wanted."""
+    """Gives each namespace its storage. A file that is there keeps its content, and grows as needed."""
 
     def __init__(self, machine: Machine, options: MockOptions) -> None:
         self._fd = -1

@@ -13,7 +13,6 @@ from asyncio import get_running_loop
 from collections import deque
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memset
 
 from aionvme.errors import UsageError

@@ -7,7 +7,8 @@ cdef class Function:
     # and a doorbell is rung by write32).
     cdef volatile uint8_t *bar
     cdef size_t bar_size
-    # Not NULL where the device side can sleep: after a doorbell store and a full barrier, a nonzero value here asks for kick().
+    # Not NULL where the device side can sleep: after a doorbell store and a full barrier, a nonzero value here asks for
+    # kick().
     cdef const volatile uint32_t *sleeping
     cdef readonly object pci_dev
     cdef bint _mapped_here

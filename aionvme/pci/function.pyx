@@ -35,7 +35,9 @@ cdef class Function:
         if self._closed:
             raise UsageError(f"{self!r} is closed")
         if self.bar == NULL or offset % width or offset + width > self.bar_size:
-            raise UsageError(f"register offset {offset:#x} of {width} bytes is outside BAR 0 ({self.bar_size:#x} bytes) or not aligned")
+            raise UsageError(
+                f"register offset {offset:#x} of {width} bytes is outside BAR 0 ({self.bar_size:#x} bytes), "
+                "or not aligned")
         return 0
 
     cpdef uint32_t read32(self, size_t offset) except? 0xFFFFFFFF:

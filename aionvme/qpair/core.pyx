@@ -276,12 +276,12 @@ cdef class QueuePair(Engine):
         else:
             self._watch_interrupts()
 
-    # -- looking for completions inside a task, or without a loop ----------------------------------------------------------
+    # -- looking for completions inside a task, or without a loop -----------------------------------------------------
 
     cdef int about_to_wait(self, Request request) except -1:
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         cdef uint64_t begun, now
-        cdef int i
+        cdef int _
         if self.ring.outstanding != 1 or request.state != IN_FLIGHT or request.in_flight != 1 or self.muted:
             return 0
         if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
@@ -290,7 +290,7 @@ cdef class QueuePair(Engine):
         begun = now = now_ns()
         with nogil:
             while now - begun < self.spin_ns:
-                for i in range(16):
+                for _ in range(16):
                     if ring_has_completion(&self.ring):
                         break
                     aio_cpu_relax()
@@ -436,7 +436,7 @@ cdef class QueuePair(Engine):
         self.check_usable()
 
     def suspend(self):
-        """Posts nothing more until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
+        """Posts nothing until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
         self.suspended = self.muted = True
 
     def resume(self):
@@ -458,7 +458,7 @@ cdef class QueuePair(Engine):
             self.refusal = exception
 
     def hold_poller(self):
-        """Keeps the poller's task from ending until `release_poller`: a recovery is under way that commands depend on."""
+        """Keeps the poller's task until `release_poller`: a recovery is under way that commands depend on."""
         if self.poller is not None:
             self.poller.hold()
 
@@ -477,7 +477,7 @@ cdef class QueuePair(Engine):
             await waiter
 
     def dispose(self):
-        """Gives rings, timers, interrupt and poller back. Nothing is outstanding, and the device knows no such queue."""
+        """Gives everything back. Nothing is outstanding, and the device knows no such queue."""
         self.refuse(UsageError(f"{self!r} is closed"))
         for timer in (self.timer, self.guard):
             if timer is not None:

@@ -13,7 +13,7 @@ from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.prp cimport PRP_NOT_MAPPED, PRP_OK, PRP_TOO_LONG, PRP_UNALIGNED, PrpResult, prp_build
 from aionvme.qpair.request cimport (
-    BY_CANCEL, BY_ERROR, BY_STATUS, BY_TIMEOUT, IN_FLIGHT, QUEUED, Completion, Request, RequestOwner,
+    BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request, RequestOwner,
 )
 from aionvme.qpair.ring cimport (
     CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, Cqe, ReapResult,
@@ -132,6 +132,8 @@ cdef class Engine(RequestOwner):
                 and self.ring.slots[index].cid == cid)
 
     cdef str describe(self):
+        if self.function is None:
+            return f"queue pair {self.ring.qid}"  # the collector has cleared it
         return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
 
     # -- memory of the caller's ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from aionvme.errors import UsageError
 from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.ring cimport SQE_BYTES, Sqe
+from aionvme.qpair.ring cimport SQE_BYTES
 from aionvme.spec.opcodes import NvmOpcode
 
 
@@ -51,8 +51,8 @@ cdef class IoQueuePair(QueuePair):
 
     Every command `x` is posted when it is called, in call order: `await qp.x(...)` waits for its completion and raises
     `StatusError`; `qp.submit_x(..., cb_fn, cb_arg)` has `cb_fn(cb_arg, cpl)` called, and never raises for a status. Bad
-    arguments raise `UsageError` at the call, before anything reaches the device. The doorbell rings once for all that was
-    posted in a turn of the loop. A transfer of any size is one call: it is split at the controller's limit.
+    arguments raise `UsageError` at the call, before anything reaches the device. The doorbell rings once for all that
+    was posted in a turn of the loop. A transfer of any size is one call: it is split at the controller's limit.
 
     Common keywords:
         io_flags: `IoFlags`.

@@ -1,8 +1,8 @@
 """The poller as a task of the loop, and coroutines that a cancellation does not stop.
 
 The task only shows the poller in `asyncio.all_tasks()` and carries the loop's tear-down to it: reaping is a chain of
-loop callbacks (see `core.pyx`). `asyncio.run` cancels every task when the program ends; the poller takes that as a request
-to finish, and its task ends when no command is outstanding, so that every task that waits for a command ends first.
+loop callbacks (see `core.pyx`). `asyncio.run` cancels every task when the program ends; the poller takes that as a
+request to finish, and its task ends when no command is outstanding, so that every task that waits for one ends first.
 """
 
 from __future__ import annotations

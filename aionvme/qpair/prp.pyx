@@ -14,7 +14,7 @@ cdef PrpResult prp_build(
     the first. `entries` is that list: `capacity` entries within one memory page, at `entries_iova` for the device.
     """
     cdef uint64_t iova = 0, page
-    cdef size_t run, offset, done, count = 0, step
+    cdef size_t run, offset, done, count = 0
     prp1[0] = prp2[0] = 0
     if nbytes == 0:
         return PRP_OK

@@ -1,4 +1,4 @@
-# One submission and one completion queue as memory: post, ring the doorbell, reap. Knows no Python object and no asyncio.
+# One submission and one completion queue as memory: post, ring the doorbell, reap. Knows no Python object, no asyncio.
 #
 # Inline, so that each user's C compiler sees through the calls. A slot is the host's name for a command in flight: it
 # owns a CID and a PRP list. The CID that goes to the device is the slot number below and a generation above it, so that

@@ -58,7 +58,16 @@ class TableMeta(type):
         return NoRedefinition()
 
 
-class Bits(metaclass=TableMeta):
+class BitsMeta(TableMeta):
+    """Leaves no room for attributes that are no field: a misspelt one cannot be set."""
+
+    @classmethod
+    def __prepare__(metacls, name: str, bases: tuple[type, ...], /, **kwargs: Any) -> NoRedefinition:
+        """The guarded namespace, without a dictionary in the instances."""
+        return NoRedefinition(__slots__=())
+
+
+class Bits(metaclass=BitsMeta):
     """A word cut into fields. Subclass it with its width in bits, and rows made by `bits`.
 
     Bits that no row names keep their value: `to_int` after `from_int` gives the same word.

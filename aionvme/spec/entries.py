@@ -17,14 +17,14 @@ ALL_NAMESPACES = 0xFFFFFFFF
 
 
 class SqeFlags(Bits, width=8):
-    """The second byte of command dword 0 (NVMe Base 2.0, 3.3.3.1, Figure 87)."""
+    """The second byte of command dword 0 (NVMe Base 2.0, 3.3.3.1)."""
 
     fuse = bits(0, 2, "0 normal, 1 first and 2 second command of a fused operation")
     psdt = bits(6, 2, "0 PRP; 1 SGL, metadata pointer to a buffer; 2 SGL, metadata pointer to an SGL segment")
 
 
 class Sqe(Structure, size=64):
-    """Submission queue entry, common format (NVMe Base 2.0, 3.3.3.1, Figures 87 and 88)."""
+    """Submission queue entry, common format (NVMe Base 2.0, 3.3.3.1)."""
 
     opc: int = u8(0, "Opcode")
     flags: int = u8(1, "Fused operation, and PRP or SGL", bits=SqeFlags)
@@ -54,7 +54,7 @@ class Sqe(Structure, size=64):
 
 
 class CqeStatus(Bits, width=16):
-    """The last word of a completion queue entry (NVMe Base 2.0, 3.3.3.2, Figures 93 and 94)."""
+    """The last word of a completion queue entry (NVMe Base 2.0, 3.3.3.2)."""
 
     p = bits(0, 1, "Phase tag")
     sc = bits(1, 8, "Status code")
@@ -65,7 +65,7 @@ class CqeStatus(Bits, width=16):
 
 
 class Cqe(Structure, size=16):
-    """Completion queue entry (NVMe Base 2.0, 3.3.3.2, Figures 90 to 93)."""
+    """Completion queue entry (NVMe Base 2.0, 3.3.3.2)."""
 
     dw0: int = u32(0, "Command specific")
     dw1: int = u32(4, "Command specific")
@@ -102,14 +102,14 @@ class SglDescriptor(Structure, size=16):
 
 
 class IdentifyCdw10(Bits, width=32):
-    """Identify, command dword 10 (NVMe Base 2.0, 5.17, Figure 270)."""
+    """Identify, command dword 10 (NVMe Base 2.0, 5.17)."""
 
     cns = bits(0, 8, "Controller or namespace structure")
     cntid = bits(16, 16, "Controller identifier")
 
 
 class IdentifyCdw11(Bits, width=32):
-    """Identify, command dword 11 (NVMe Base 2.0, 5.17, Figure 271)."""
+    """Identify, command dword 11 (NVMe Base 2.0, 5.17)."""
 
     cnssid = bits(0, 16, "CNS specific identifier")
     csi = bits(24, 8, "Command set identifier")
@@ -122,7 +122,7 @@ class UuidCdw14(Bits, width=32):
 
 
 class GetLogPageCdw10(Bits, width=32):
-    """Get Log Page, command dword 10 (NVMe Base 2.0, 5.16, Figure 197)."""
+    """Get Log Page, command dword 10 (NVMe Base 2.0, 5.16)."""
 
     lid = bits(0, 8, "Log page identifier")
     lsp = bits(8, 7, "Log specific parameter")
@@ -131,14 +131,14 @@ class GetLogPageCdw10(Bits, width=32):
 
 
 class GetLogPageCdw11(Bits, width=32):
-    """Get Log Page, command dword 11 (NVMe Base 2.0, 5.16, Figure 198)."""
+    """Get Log Page, command dword 11 (NVMe Base 2.0, 5.16)."""
 
     numdu = bits(0, 16, "Number of dwords, 0's based, upper half")
     lsi = bits(16, 16, "Log specific identifier")
 
 
 class GetLogPageCdw14(Bits, width=32):
-    """Get Log Page, command dword 14 (NVMe Base 2.0, 5.16, Figure 201)."""
+    """Get Log Page, command dword 14 (NVMe Base 2.0, 5.16)."""
 
     uidx = bits(0, 7, "UUID index")
     ot = bits(23, 1, "Offset type: the offset is an index")
@@ -146,21 +146,21 @@ class GetLogPageCdw14(Bits, width=32):
 
 
 class GetFeaturesCdw10(Bits, width=32):
-    """Get Features, command dword 10 (NVMe Base 2.0, 5.15, Figure 191)."""
+    """Get Features, command dword 10 (NVMe Base 2.0, 5.15)."""
 
     fid = bits(0, 8, "Feature identifier")
     sel = bits(8, 3, "0 current, 1 default, 2 saved, 3 supported capabilities")
 
 
 class SetFeaturesCdw10(Bits, width=32):
-    """Set Features, command dword 10 (NVMe Base 2.0, 5.27, Figure 315)."""
+    """Set Features, command dword 10 (NVMe Base 2.0, 5.27)."""
 
     fid = bits(0, 8, "Feature identifier")
     sv = bits(31, 1, "Save")
 
 
 class AbortCdw10(Bits, width=32):
-    """Abort, command dword 10 (NVMe Base 2.0, 5.1, Figure 142)."""
+    """Abort, command dword 10 (NVMe Base 2.0, 5.1)."""
 
     sqid = bits(0, 16, "Submission queue of the command to abort")
     cid = bits(16, 16, "Its command identifier")

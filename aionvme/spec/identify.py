@@ -145,7 +145,7 @@ class ActivePower(Bits, width=8):
 
 
 class PowerState(Structure, size=32):
-    """Power state descriptor (NVMe Base 2.0, 5.17.2.1, Figure 276). Bytes 23 to 27 came after Base 2.0."""
+    """Power state descriptor (NVMe Base 2.0, 5.17.2.1). Bytes 23 to 27 came after Base 2.0."""
 
     mp: int = u16(0, "Maximum power, in the unit of flags.MXPS")
     flags: int = u8(3, "Unit of MP, non-operational", bits=PowerStateFlags)
@@ -172,7 +172,7 @@ class PowerState(Structure, size=32):
 
 
 class IdentifyController(Structure, size=IDENTIFY_BYTES):
-    """Identify Controller (NVMe Base 2.0, 5.17.2.1, Figure 275).
+    """Identify Controller (NVMe Base 2.0, 5.17.2.1).
 
     Fields that came after Base 2.0 are marked with the revision that has them.
     """
@@ -373,7 +373,7 @@ class Dlfeat(Bits, width=8):
 
 
 class LbaFormat(Structure, size=4):
-    """LBA format (NVM Command Set 1.0, 4.1.5.1, Figure 98)."""
+    """LBA format (NVM Command Set 1.0, 4.1.5.1)."""
 
     ms: int = u16(0, "Metadata size, bytes")
     lbads: int = u8(2, "LBA data size, 2**n bytes; 0 for a format that is not available")
@@ -386,7 +386,7 @@ class LbaFormat(Structure, size=4):
 
 
 class IdentifyNamespace(Structure, size=IDENTIFY_BYTES):
-    """Identify Namespace, NVM command set (NVM Command Set 1.0, 4.1.5.1, Figure 97)."""
+    """Identify Namespace, NVM command set (NVM Command Set 1.0, 4.1.5.1)."""
 
     nsze: int = u64(0, "Namespace size, logical blocks")
     ncap: int = u64(8, "Namespace capacity, logical blocks")
@@ -511,7 +511,7 @@ def _list_bytes(values: tuple[int, ...], size: int) -> bytes:
 
 @unique
 class Nidt(IntEnum):
-    """Namespace identifier type (NVMe Base 2.0, 5.17.2.3, Figure 277)."""
+    """Namespace identifier type (NVMe Base 2.0, 5.17.2.3)."""
 
     EUI64 = 1
     NGUID = 2

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 @unique
 class AdminOpcode(IntEnum):
-    """Admin commands (NVMe Base 2.0, 5, Figure 138; Get LBA Status is of NVM Command Set 1.0)."""
+    """Admin commands (NVMe Base 2.0, 5; Get LBA Status is of NVM Command Set 1.0)."""
 
     DELETE_IO_SQ = 0x00
     CREATE_IO_SQ = 0x01
@@ -43,7 +43,7 @@ class AdminOpcode(IntEnum):
 
 @unique
 class NvmOpcode(IntEnum):
-    """I/O commands (NVMe Base 2.0, 7, Figure 390; NVM Command Set 1.0, 3, Figure 13; Zoned Namespace 1.1, 3).
+    """I/O commands (NVMe Base 2.0, 7; NVM Command Set 1.0, 3; Zoned Namespace 1.1).
 
     Cancel and I/O Management came after Base 2.0.
     """
@@ -71,7 +71,7 @@ class NvmOpcode(IntEnum):
 
 @unique
 class Cns(IntEnum):
-    """Controller or namespace structure: what Identify gives (NVMe Base 2.0, 5.17.1, Figure 273)."""
+    """Controller or namespace structure: what Identify gives (NVMe Base 2.0, 5.17.1)."""
 
     NAMESPACE = 0x00
     CONTROLLER = 0x01
@@ -143,7 +143,7 @@ class FeatureId(IntEnum):
 
 @unique
 class LogPageId(IntEnum):
-    """Log pages (NVMe Base 2.0, 5.16.1; Zoned Namespace 1.1, 4.4). FDP came after Base 2.0 (TP4146)."""
+    """Log pages (NVMe Base 2.0, 5.16.1; Zoned Namespace 1.1). FDP came after Base 2.0 (TP4146)."""
 
     SUPPORTED_LOG_PAGES = 0x00
     ERROR_INFORMATION = 0x01
@@ -180,7 +180,7 @@ class LogPageId(IntEnum):
 
 @unique
 class CommandSet(IntEnum):
-    """I/O command set identifier, CSI (NVMe Base 2.0, 5.17.1, Figure 274)."""
+    """I/O command set identifier, CSI (NVMe Base 2.0, 5.17.1)."""
 
     NVM = 0x00
     KEY_VALUE = 0x01

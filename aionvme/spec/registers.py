@@ -12,7 +12,7 @@ NSSR_RESET = 0x4E564D65
 
 @unique
 class Reg(IntEnum):
-    """Byte offsets in BAR 0 (Figure 35)."""
+    """Byte offsets in BAR 0."""
 
     CAP = 0x0
     VS = 0x8
@@ -56,7 +56,7 @@ def cq_doorbell(qid: int, dstrd: int) -> int:
 
 
 class Cap(Bits, width=64):
-    """Controller capabilities (3.1.3.1, Figure 36)."""
+    """Controller capabilities (3.1.3.1)."""
 
     mqes = bits(0, 16, "Maximum queue entries supported, 0's based")
     cqr = bits(16, 1, "Contiguous queues required")
@@ -88,7 +88,7 @@ class Vs(Bits, width=32):
 
 
 class Cc(Bits, width=32):
-    """Controller configuration (3.1.3.5, Figure 46)."""
+    """Controller configuration (3.1.3.5)."""
 
     en = bits(0, 1, "Enable")
     css = bits(4, 3, "I/O command set selected: 0 NVM, 6 all supported, 7 admin only")
@@ -103,7 +103,7 @@ class Cc(Bits, width=32):
 
 
 class Csts(Bits, width=32):
-    """Controller status (3.1.3.6, Figure 47)."""
+    """Controller status (3.1.3.6)."""
 
     rdy = bits(0, 1, "Ready")
     cfs = bits(1, 1, "Controller fatal status")
@@ -124,12 +124,12 @@ class Cmbloc(Bits, width=32):
     """Controller memory buffer location (3.1.3.11)."""
 
     bir = bits(0, 3, "Base address register that holds the buffer")
-    cqmms = bits(3, 1, "Queues may mix memory of the buffer and of the host")
-    cqpds = bits(4, 1, "Queues need not be physically contiguous when they lie in the buffer")
-    cdpmls = bits(5, 1, "Data pointers may mix list memory")
-    cdpcils = bits(6, 1, "Data pointers and commands may lie apart")
-    cdmmms = bits(7, 1, "Data and metadata may mix memory")
-    cqda = bits(8, 1, "Queues need no dword alignment of data")
+    cqmms = bits(3, 1, "Queue mixed memory support")
+    cqpds = bits(4, 1, "Queue physically discontiguous support")
+    cdpmls = bits(5, 1, "Data pointer mixed locations support")
+    cdpcils = bits(6, 1, "Data pointer and command independent locations support")
+    cdmmms = bits(7, 1, "Data and metadata mixed memory support")
+    cqda = bits(8, 1, "Queue dword alignment")
     ofst = bits(12, 20, "Offset in the BAR, in the unit of CMBSZ.SZU")
 
 

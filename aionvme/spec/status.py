@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 @unique
 class StatusCodeType(IntEnum):
-    """Status code type, SCT (NVMe Base 2.0, 3.3.3.2.1, Figure 96)."""
+    """Status code type, SCT (NVMe Base 2.0, 3.3.3.2.1)."""
 
     GENERIC = 0
     COMMAND_SPECIFIC = 1
@@ -36,7 +36,7 @@ class StatusCode(IntEnum):
         code.text = text
         return code
 
-    # Generic command status (Figure 97).
+    # Generic command status.
     SUCCESS = 0, 0x00, "Successful completion"
     INVALID_OPCODE = 0, 0x01, "Invalid command opcode"
     INVALID_FIELD = 0, 0x02, "Invalid field in command"
@@ -92,7 +92,7 @@ class StatusCode(IntEnum):
     UNRECOVERED_ERROR = 0, 0x88, "Unrecovered error"
     KEY_EXISTS = 0, 0x89, "Key exists"
 
-    # Command specific status (Figures 98 and 99).
+    # Command specific status.
     COMPLETION_QUEUE_INVALID = 1, 0x00, "Completion queue invalid"
     INVALID_QUEUE_IDENTIFIER = 1, 0x01, "Invalid queue identifier"
     INVALID_QUEUE_SIZE = 1, 0x02, "Invalid queue size"
@@ -157,7 +157,7 @@ class StatusCode(IntEnum):
     TOO_MANY_OPEN_ZONES = 1, 0xBE, "Too many open zones"
     INVALID_ZONE_STATE_TRANSITION = 1, 0xBF, "Invalid zone state transition"
 
-    # Media and data integrity errors (Figure 100).
+    # Media and data integrity errors.
     WRITE_FAULT = 2, 0x80, "Write fault"
     UNRECOVERED_READ_ERROR = 2, 0x81, "Unrecovered read error"
     GUARD_CHECK_ERROR = 2, 0x82, "End-to-end guard check error"
@@ -168,7 +168,7 @@ class StatusCode(IntEnum):
     DEALLOCATED_OR_UNWRITTEN_BLOCK = 2, 0x87, "Deallocated or unwritten logical block"
     STORAGE_TAG_CHECK_ERROR = 2, 0x88, "End-to-end storage tag check error"
 
-    # Path related status (Figure 101).
+    # Path related status.
     INTERNAL_PATH_ERROR = 3, 0x00, "Internal path error"
     ANA_PERSISTENT_LOSS = 3, 0x01, "Asymmetric access persistent loss"
     ANA_INACCESSIBLE = 3, 0x02, "Asymmetric access inaccessible"
@@ -178,12 +178,12 @@ class StatusCode(IntEnum):
     COMMAND_ABORTED_BY_HOST = 3, 0x71, "Command aborted by host"
 
 
-_CODES = StatusCode._value2member_map_
+_CODES = {int(code): code for code in StatusCode}
 _FIRST_VENDOR_SC = 0xC0
 
 
 class Status:
-    """The status field of a completion queue entry (NVMe Base 2.0, 3.3.3.2.1, Figure 94), immutable.
+    """The status field of a completion queue entry (NVMe Base 2.0, 3.3.3.2.1), immutable.
 
     False on success. Equal to the `StatusCode` that it carries, whatever its other bits; equal to another
     `Status` in all bits.
@@ -249,9 +249,7 @@ class Status:
     @property
     def code(self) -> StatusCode | None:
         """The code, None for one that the table does not have."""
-        code = _CODES.get(self._field & 0x7FF)
-        assert code is None or isinstance(code, StatusCode)
-        return code
+        return _CODES.get(self._field & 0x7FF)
 
     @property
     def name(self) -> str:

@@ -4,15 +4,15 @@
         ms: int = u16(0, "Metadata size in bytes")
         lbads: int = u8(2, "LBA data size, as a power of two")
 
-From the table come an immutable class with typed attributes that default to zero, `decode`, `encode`, `SIZE`,
-`ROWS` and `to_dict`. All integers are little-endian (NVMe Base 2.0, 1.8). A duplicate name, an overlap, or a
+From the table come an immutable class (to attrs, one of its own) with typed attributes that default to zero,
+`decode`, `encode`, `SIZE`, `ROWS` and `to_dict`. All integers are little-endian. A duplicate name, an overlap, or a
 row that leaves the structure fails at import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 from aionvme.spec.bits import Bits, TableMeta
 from aionvme.spec.errors import DecodeError
@@ -128,7 +128,7 @@ def uints(offset: int, size: int, count: int, doc: str = "") -> Any:
 
 
 def ascii_text(offset: int, size: int, doc: str = "") -> Any:
-    """ASCII padded with spaces (NVMe Base 2.0, 1.8): a str without them. Other bytes are Latin-1."""
+    """ASCII padded with spaces: a str without them. Other bytes are Latin-1."""
 
     def unpack(raw: bytes) -> str:
         return raw.decode("latin-1").rstrip("\0 ")
@@ -216,8 +216,28 @@ def _fit(value: bytes, size: int) -> bytes:
 # -- the class -----------------------------------------------------------------------------------------------
 
 
+class StructureMeta(TableMeta):
+    """Makes every structure an attrs class to `attrs.fields`, `attrs.evolve`, `attrs.asdict` and whoever else asks.
+
+    What attrs knows of a class is made when somebody asks: had attrs made the classes, it would write and compile a
+    constructor of up to a hundred arguments for each, and that would be most of the time that an import takes.
+    """
+
+    @property
+    def __attrs_attrs__(cls) -> tuple[Any, ...]:
+        known = cls.__dict__.get("_ATTRS")
+        if known is None:
+            import attrs
+
+            rows: dict[str, Row] = cls.__dict__["ROWS"]
+            fields = {name: attrs.field(default=row.default, kw_only=True) for name, row in rows.items()}
+            known = attrs.fields(attrs.make_class(cls.__name__, fields, frozen=True))
+            cls._ATTRS = known
+        return cast("tuple[Any, ...]", known)
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Structure(metaclass=TableMeta):
+class Structure(metaclass=StructureMeta):
     """A structure of the specification. Subclass it with its size in bytes, and rows made as above.
 
     Attributes:
@@ -229,6 +249,9 @@ class Structure(metaclass=TableMeta):
     ROWS: ClassVar[dict[str, Row]] = {}
     _DEFAULTS: ClassVar[dict[str, Any]] = {}
     _CONVERT: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    _ATTRS: ClassVar[tuple[Any, ...] | None]
+    if TYPE_CHECKING:
+        __attrs_attrs__: ClassVar[Any]
 
     def __init_subclass__(cls, *, size: int, **kwargs: Any) -> None:
         """Takes the rows and checks them."""
@@ -239,8 +262,8 @@ class Structure(metaclass=TableMeta):
         cls._DEFAULTS = {row.name: row.default for row in cls.ROWS.values()}
         cls._CONVERT = {row.name: row.convert for row in cls.ROWS.values() if row.convert}
 
-    # One constructor for all classes: one of a hundred arguments, generated and compiled for each, would be most
-    # of the time that an import takes.
+    # One constructor for all classes: compiling one of a hundred arguments for each would be most of the time
+    # that an import takes.
     def __init__(self, **fields: Any) -> None:
         values = self._DEFAULTS | fields
         if len(values) != len(self._DEFAULTS):

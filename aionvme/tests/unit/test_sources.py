@@ -14,7 +14,7 @@ from tools import stubs
 REPO = Path(__file__).parents[3]
 PACKAGE = REPO / "aionvme"
 LONGEST = 500
-FIRST_LINE = re.compile(r"\S.{20,}[.:]")
+FIRST_LINE = re.compile(r"\S.{12,}[.:]")
 HAND_WRITTEN = (*layers.SUFFIXES, ".h", ".c", ".sh")
 
 
@@ -92,3 +92,15 @@ def test_no_file_is_too_long() -> None:
         path: length for path, length in lengths.items() if length > LONGEST and tables not in path.parents
     }
     assert [f"{path.relative_to(REPO)}: {length}" for path, length in long.items()] == []
+
+
+def test_each_test_has_a_sentence() -> None:
+    """Every test says in words what it is that it tests."""
+    mute = []
+    for path in sorted((PACKAGE / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_") and not ast.get_docstring(node):
+                mute.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert mute == []

@@ -1,0 +1,1 @@
+"""Tests of the mock controller, by a raw driver of their own."""

@@ -1,4 +1,4 @@
-"""Owns a raw driver for the tests: entries written by hand into memory, doorbells rung, completions polled."""
+"""Owns a raw driver for the tests: entries written by hand, doorbells rung, completions polled."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ class Memory:
         self._next += npages * PAGE
         assert self._next <= self.nbytes
         return offset
+
+    def forget(self, offset: int) -> None:
+        """All that was taken from this offset on is zeroed and may be taken again."""
+        self.bytes[offset : self._next] = bytes(self._next - offset)
+        self._next = offset
 
     def unmap(self) -> None:
         """Takes it from the function."""
@@ -159,7 +164,13 @@ class Raw:
         return self.admin
 
     def create(
-        self, qid: int, entries: int = 64, *, cq_entries: int | None = None, qprio: int = 0, vector: int | None = None
+        self,
+        qid: int,
+        entries: int = 64,
+        *,
+        cq_entries: int | None = None,
+        qprio: int = 0,
+        vector: int | None = None,
     ) -> Queue:
         """An I/O queue of both kinds."""
         queue = Queue(self, qid, entries, cq_entries)
@@ -181,11 +192,15 @@ class Raw:
     def identify(self, cns: int, *, nsid: int = 0, cntid: int = 0, csi: int = 0) -> tuple[Cqe, bytes]:
         """Identify, and the 4096 bytes."""
         self.memory.bytes[self.page : self.page + PAGE] = b"\xee" * PAGE
-        cqe = self.admin.run(
-            0x06, nsid=nsid, prp1=self.page_iova, cdw10=cntid << 16 | cns, cdw11=csi << 24
-        )
+        cqe = self.admin.run(0x06, nsid=nsid, prp1=self.page_iova, cdw10=cntid << 16 | cns, cdw11=csi << 24)
         return cqe, self.data(PAGE)
 
     def close(self) -> None:
         """Closes the function."""
         self.function.close()
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aionvme.pci.backing import PAGE
+from aionvme.pci.device import PciDevice
 from aionvme.pci.function import Function
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class RecordingFunction(Function):
     """Keeps the mappings as an IOMMU would: whole pages, within the ranges, none over another."""
 
     def __init__(self, ranges: list[tuple[int, int]] | None = None, limit: int = 1 << 62) -> None:
-        super().__init__("fake")
+        super().__init__(PciDevice("fake"))
         self.ranges = ranges or [(0, (1 << 39) - 1)]
         self.limit = limit
         self.mapped: dict[int, tuple[int, int]] = {}

@@ -210,7 +210,7 @@ def test_array_has_the_items_asked_for(space: DmaSpace) -> None:
 
 
 def test_repr_shows_no_data(space: DmaSpace) -> None:
-    """repr names length and I/O address, and nothing of the contents."""
+    """Its repr names length and I/O address, and nothing of the contents."""
     buffer = space.alloc(4096)
     memoryview(buffer)[:6] = b"secret"
     assert repr(buffer) == f"<DmaBuffer of 4096 bytes at iova {buffer.iova:#x}>"

@@ -111,7 +111,7 @@ def test_iommufd_dialogue(machine: FakeMachine) -> None:
 
 
 def test_auto_takes_what_can_be_opened(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """iommufd where its nodes may be used; the group without them or the right to them, and for a token."""
+    """It takes iommufd where its nodes may be used; the group without them or the right to them, and for a token."""
     machine.function()
     with Opened(machine) as function:
         assert function.interface == "group"

@@ -161,7 +161,7 @@ def test_a_controller_reads_what_the_driver_built() -> None:
 
 
 def test_fuse_and_psdt_are_in_the_second_byte() -> None:
-    """FUSE is bits 9:8 and PSDT bits 15:14 of dword 0 (Base 2.0, Figure 87)."""
+    """FUSE is bits 9:8 and PSDT bits 15:14 of dword 0 (Base 2.0, 3.3.3.1)."""
     entry = Sqe.decode(bytes.fromhex("01 82 3412") + bytes(60))
     assert (entry.opc, entry.fuse, entry.psdt, entry.cid) == (1, 2, 2, 0x1234)
 

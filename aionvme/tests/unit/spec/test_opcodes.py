@@ -97,5 +97,5 @@ def test_numbers_are_those_of_libnvme(kind: type[IntEnum], expected: str) -> Non
     ],
 )
 def test_the_low_bits_of_an_opcode_are_its_direction(direction: int, opcodes: set[int]) -> None:
-    """Bits 1:0 say none, host to controller, or controller to host (Base 2.0, 5, Figure 138)."""
+    """Bits 1:0 say none, host to controller, or controller to host (Base 2.0, 5)."""
     assert {opcode & 3 for opcode in opcodes} == {direction}

@@ -144,7 +144,7 @@ def test_a_duplicate_number_fails_at_import() -> None:
 
 
 def test_types_are_numbered_as_in_the_specification() -> None:
-    """Status code types have the numbers of Figure 96."""
+    """Status code types have the numbers of the specification."""
     assert {each.name: int(each) for each in StatusCodeType} == {
         "GENERIC": 0,
         "COMMAND_SPECIFIC": 1,

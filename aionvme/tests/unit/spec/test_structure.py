@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aionvme.spec.bits import Bits, bits
 from aionvme.spec.errors import DecodeError, NvmeError
+from aionvme.spec.identify import LbaFormat
 from aionvme.spec.structure import (
     Structure,
     array,
@@ -300,6 +303,8 @@ def test_bits_refuse_what_does_not_fit() -> None:
         Flags(256)
     with pytest.raises(TypeError, match="Flags has no field middle"):
         Flags(middle=1)
+    with pytest.raises(AttributeError):
+        Flags().middle = 1  # type: ignore[attr-defined]
 
 
 def test_bits_are_compared_shown_and_listed() -> None:
@@ -311,3 +316,12 @@ def test_bits_are_compared_shown_and_listed() -> None:
     assert Flags(0x85).to_dict() == {"low": 5, "high": 1}
     assert int(Flags(0x85)) == 0x85
     assert (Flags.low.low, Flags.low.width, Flags.high.mask) == (0, 3, 1)
+
+
+def test_a_structure_is_an_attrs_class() -> None:
+    """What works on any attrs class works on a structure: fields by name, evolve, asdict."""
+    made: Any = LbaFormat(ms=8, lbads=12)
+    assert attrs.has(LbaFormat)
+    assert [field.name for field in attrs.fields(LbaFormat)] == list(LbaFormat.ROWS)
+    assert attrs.evolve(made, lbads=9) == LbaFormat(ms=8, lbads=9)
+    assert attrs.asdict(made)["lbads"] == 12

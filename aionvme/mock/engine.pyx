@@ -1,0 +1,347 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Owns the lock, the thread, the registers and the I/O addresses of a mock controller.
+
+Two locks meet here, the interpreter's and the machine's, and one rule keeps them apart: nobody waits for the
+machine's lock while holding the interpreter's. So the data plane, which needs the interpreter's for an admin
+command, lets go of its own first, takes the interpreter's, and then its own again by `lock`, which waits
+without the interpreter's.
+"""
+
+import os
+import sys
+import threading
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc
+from libc.string cimport memset
+from posix.mman cimport (
+    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
+)
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from aionvme.mock.iommu cimport iova_add, iova_clear, iova_remove, iova_switch
+from aionvme.mock.plane cimport look_at_stray_doorbells, signal_interrupts, turn
+from aionvme.mock.rings cimport (
+    Namespace, Sqe, core_free, core_init, mock_add, mock_exchange, mock_load, mock_nanoseconds, mock_sleep,
+    mock_store, mock_wake,
+)
+from aionvme.pci.mmio cimport (
+    aio_barrier_full, aio_cpu_relax, aio_mmio_read32, aio_mmio_read64, aio_mmio_write32, aio_mmio_write64,
+)
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void *data, size_t nbytes)
+
+cdef enum:
+    TURN = 256                  # commands between two looks at what else there is to do
+    SPIN_LEAST = 50_000         # nanoseconds without work before the thread sleeps
+    SPIN_MOST = 800_000
+    SOON = 200_000              # a sleep shorter than this was not worth it
+
+# Spinning on the only processor keeps the driver from ringing.
+cdef bint _one_cpu = len(os.sched_getaffinity(0)) == 1
+
+
+cdef class Engine:
+    """What drives the core. `with engine:` has the data plane stand still inside.
+
+    Args:
+        nqueues: Queue identifiers, the admin queue's 0 among them.
+        nn: How many namespaces there may be.
+        max_transfer: Bytes that one command may move.
+        doorbell_stride: Bytes from one doorbell to the next.
+        nirqs: Interrupt vectors.
+        bar_size: Bytes of BAR 0.
+    """
+
+    def __cinit__(self, uint32_t nqueues, uint32_t nn, size_t max_transfer, size_t doorbell_stride,
+                  uint32_t nirqs, size_t bar_size):
+        cdef void *bar
+        self.wake_fd = -1
+        self.spin_ns = 0 if _one_cpu else SPIN_LEAST
+        core_init(&self.core, nqueues, nn, max_transfer)
+        self.mutex_made = self._make_mutex()
+        bar = mmap(NULL, bar_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if bar == MAP_FAILED or not self.mutex_made:
+            raise MemoryError("no memory for the registers of a mock controller")
+        self.core.bar, self.bar_size = <volatile uint8_t *>bar, bar_size
+        self.core.doorbell_stride = doorbell_stride
+        self.core.irqs = <int *>calloc(max(nirqs, <uint32_t>1), sizeof(int))
+        if self.core.irqs == NULL:
+            raise MemoryError("no memory for the interrupts of a mock controller")
+
+    def __dealloc__(self):
+        self._free_storage()
+        if self.core.bar != NULL:
+            munmap(<void *>self.core.bar, self.bar_size)
+        core_free(&self.core)
+        if self.mutex_made:
+            pthread_mutex_destroy(&self.mutex)
+
+    cdef void lock(self) noexcept:
+        with nogil:
+            mock_add(&self.core.want, 1)
+            pthread_mutex_lock(&self.mutex)
+            mock_add(&self.core.want, -1)
+
+    cdef void unlock(self) noexcept:
+        pthread_mutex_unlock(&self.mutex)
+
+    def __enter__(self):
+        self.lock()
+        return self
+
+    def __exit__(self, *_exc):
+        self.unlock()
+        self.wake()
+
+    # -- what drives it --------------------------------------------------------------------------------------
+
+    cdef void wake(self) noexcept nogil:
+        cdef uint64_t one = 1
+        if mock_exchange(&self.sleeping, 0):
+            if self.wake_fd >= 0:
+                # A nonblocking eventfd whose count is at its end is readable all the same.
+                if write(self.wake_fd, &one, 8) < 0:
+                    return
+            else:
+                mock_wake(&self.sleeping)
+
+    def start_thread(self, str name):
+        """Starts the thread that drives the machine until `stop_thread`."""
+        self.stopping = 0
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self.thread.start()
+
+    def stop_thread(self):
+        """Ends the thread, and waits for it (unless this is it, or a child process)."""
+        thread, self.thread = self.thread, None
+        if thread is None or self.pid != os.getpid():
+            return
+        mock_store(&self.stopping, 1)
+        self.wake()
+        if thread is not threading.current_thread():
+            thread.join()
+
+    def after_fork(self):
+        """In a child process: its thread is not there, and the lock may be held by nobody."""
+        self.thread = None
+        self._make_mutex()
+        self.core.want = 0
+        self.core.running = False
+
+    cdef bint _make_mutex(self) noexcept:
+        cdef pthread_mutexattr_t attr
+        pthread_mutexattr_init(&attr)
+        # A finalizer that the collector runs inside may come back to this mock.
+        pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE)
+        made = pthread_mutex_init(&self.mutex, &attr) == 0
+        pthread_mutexattr_destroy(&attr)
+        return made
+
+    def _main(self):
+        with nogil:
+            self._loop()
+
+    cdef void _loop(self) noexcept nogil:
+        cdef uint32_t done
+        cdef uint64_t idle_since = 0
+        cdef uint32_t look = 0
+        pthread_mutex_lock(&self.mutex)
+        while not mock_load(&self.stopping):
+            done = turn(&self.core, TURN)
+            if self.core.admin_waiting or self._bad_doorbells() != self.bad_told:
+                pthread_mutex_unlock(&self.mutex)
+                with gil:
+                    self._serve()
+                pthread_mutex_lock(&self.mutex)
+                done = 1
+            if mock_load(&self.core.want):
+                pthread_mutex_unlock(&self.mutex)
+                while mock_load(&self.core.want):
+                    sched_yield()
+                pthread_mutex_lock(&self.mutex)
+            if done:
+                idle_since = 0
+                continue
+            # The clock costs more than a look at the doorbells.
+            look += 1
+            if idle_since and look & 15:
+                aio_cpu_relax()
+            elif idle_since == 0:
+                idle_since = mock_nanoseconds()
+            elif mock_nanoseconds() - idle_since >= self.spin_ns:
+                self._idle(idle_since)
+                idle_since = 0
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef void _idle(self, uint64_t since) noexcept nogil:
+        """Sleeps until somebody rings. Entered and left with the machine's lock."""
+        cdef uint64_t slept
+        if self.core.running:
+            look_at_stray_doorbells(&self.core)
+        mock_store(&self.sleeping, 1)
+        # Pairs with the barrier between a driver's doorbell and its look at `sleeping`: either it sees the
+        # flag, or the turn below sees its doorbell.
+        aio_barrier_full()
+        if (turn(&self.core, TURN) or self.core.admin_waiting or mock_load(&self.stopping)
+                or self._bad_doorbells() != self.bad_told):
+            mock_store(&self.sleeping, 0)
+            return
+        self.parked += 1
+        pthread_mutex_unlock(&self.mutex)
+        slept = mock_nanoseconds()
+        while mock_load(&self.sleeping):
+            mock_sleep(&self.sleeping, 1, 0)
+        slept = mock_nanoseconds() - slept
+        if not _one_cpu:
+            if slept < SOON:
+                self.spin_ns = min(self.spin_ns * 2, <uint64_t>SPIN_MOST)
+            else:
+                self.spin_ns = max(self.spin_ns // 2, <uint64_t>SPIN_LEAST)
+        pthread_mutex_lock(&self.mutex)
+
+    cdef int _serve(self) except -1:
+        """Executes the admin command that waits; the interpreter's lock is held, the machine's is not."""
+        cdef Sqe sqe
+        cdef uint32_t bad
+        self.lock()
+        try:
+            bad = self._bad_doorbells()
+            if bad != self.bad_told:
+                self.bad_told = bad
+                self._tell(self.handler.bad_doorbell, self.core.bad_values != self.bad_values_told)
+                self.bad_values_told = self.core.bad_values
+            if not self.core.admin_waiting:
+                return 0
+            sqe = self.core.admin
+            self.core.admin_waiting = False
+            self._tell(self.handler.execute, PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
+        finally:
+            self.unlock()
+        return 0
+
+    cdef uint32_t _bad_doorbells(self) noexcept nogil:
+        return self.core.bad_values + self.core.bad_registers
+
+    def _tell(self, hear, what):
+        try:
+            hear(what)
+        except BaseException as error:
+            sys.unraisablehook(_Unraisable(error, self.handler))
+            self.core.fatal = True
+
+    def step(self, uint64_t max_commands=0):
+        """Executes what the doorbells announce, `max_commands` at most (0: all); how many it took."""
+        cdef uint64_t total = 0
+        cdef uint32_t done, limit
+        self.lock()
+        try:
+            while max_commands == 0 or total < max_commands:
+                limit = TURN if max_commands == 0 else <uint32_t>min(max_commands - total, <uint64_t>TURN)
+                with nogil:
+                    done = turn(&self.core, limit)
+                total += done
+                if self.core.admin_waiting:
+                    self._serve()
+                elif done == 0:
+                    break
+            if self.core.running:
+                look_at_stray_doorbells(&self.core)
+            if self._bad_doorbells() != self.bad_told:
+                self._serve()
+            # An admin command was executed after the last turn.
+            turn(&self.core, 0)
+        finally:
+            self.unlock()
+        return total
+
+    def prepare_to_sleep(self, uint64_t limit):
+        """For an event loop: says that nobody looks, then looks a last time. What `step` gives; 0: sleep."""
+        mock_store(&self.sleeping, 1)
+        aio_barrier_full()
+        done = self.step(limit)
+        if done:
+            mock_store(&self.sleeping, 0)
+        return done
+
+    def set_wake_fd(self, int fd):
+        """The eventfd by which an event loop is woken; -1 for none, and nobody is then asked to kick."""
+        self.wake_fd = fd
+        mock_store(&self.sleeping, 0)
+
+    # -- registers and DMA -----------------------------------------------------------------------------------
+
+    def get32(self, size_t offset):
+        """A register as it stands in BAR 0."""
+        return aio_mmio_read32(self.core.bar + offset)
+
+    def set32(self, size_t offset, uint32_t value):
+        """Gives a register a value, as the controller."""
+        aio_mmio_write32(self.core.bar + offset, value)
+
+    def get64(self, size_t offset):
+        """A register as it stands in BAR 0."""
+        return aio_mmio_read64(self.core.bar + offset)
+
+    def set64(self, size_t offset, uint64_t value):
+        """Gives a register a value, as the controller."""
+        aio_mmio_write64(self.core.bar + offset, value)
+
+    def fill_bar(self, uint8_t byte):
+        """All of BAR 0 reads as this byte."""
+        memset(<void *>self.core.bar, byte, self.bar_size)
+
+    def map_dma(self, size_t address, uint64_t nbytes, uint64_t iova):
+        """Lets the controller reach memory."""
+        iova_add(&self.core.map, iova, nbytes, <uint8_t *>address)
+
+    def unmap_dma(self, uint64_t iova, uint64_t nbytes):
+        """Takes back what one `map_dma` gave."""
+        iova_remove(&self.core.map, iova, nbytes)
+
+    def unmap_all(self):
+        """Takes back all."""
+        iova_clear(&self.core.map)
+
+    def set_bus_master(self, bint on):
+        """Whether the controller reaches memory at all."""
+        iova_switch(&self.core.map, on)
+
+    def set_irqs(self, list fds):
+        """The eventfds of the vectors, which the caller keeps open."""
+        cdef uint32_t i
+        self.core.nirqs = <uint32_t>len(fds)
+        for i in range(self.core.nirqs):
+            self.core.irqs[i] = fds[i]
+
+    def set_irq_mask(self, uint32_t mask):
+        """INTMS as it now is; what waited for a vector that is no longer masked is signalled."""
+        self.core.irq_mask = mask
+        signal_interrupts(&self.core)
+
+    cdef void _free_storage(self) noexcept:
+        cdef uint32_t i
+        cdef Namespace *ns
+        for i in range(self.core.nn if self.core.namespaces != NULL else 0):
+            ns = &self.core.namespaces[i]
+            if ns.memory != NULL:
+                munmap(ns.memory, ns.nblocks << ns.shift)
+            ns.active = False
+            ns.memory = NULL
+
+
+class _Unraisable:
+    """What `sys.unraisablehook` is told."""
+
+    def __init__(self, error, where):
+        self.exc_type = type(error)
+        self.exc_value = error
+        self.exc_traceback = error.__traceback__
+        self.err_msg = "Exception ignored in an admin command of the mock controller"
+        self.object = where
