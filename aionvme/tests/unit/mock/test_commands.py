@@ -13,6 +13,7 @@ from aionvme.tests.unit.mock.raw import PAGE, Cqe, Queue, Raw
 from aionvme.tests.unit.mock.test_metadata import protection, protection64
 
 Make = Callable[..., Raw]
+Fused = tuple[int, int, dict[str, int]]  # opcode, flags, other fields
 WRITE, READ, UNCORRECTABLE, COMPARE, ZEROES, DSM, VERIFY, COPY = (
     0x01,
     0x02,
@@ -136,12 +137,13 @@ def test_write_uncorrectable(make: Make, tmp_path: object, stored: str) -> None:
     assert on(raw, queue, WRITE, 3, prp1=page2) == 0
     assert on(raw, queue, READ, 3) == 0
     assert on(raw, queue, READ, 4) == READ_ERROR
-    for undo in (
+    undoings: list[Callable[[], int]] = [
         lambda: on(raw, queue, ZEROES, 4),
         lambda: dsm(raw, queue, [(4, 1)]),
         lambda: copy(raw, queue, [(10, 1)], 4).code,
         lambda: on(raw, queue, WRITE, 2, 4, prp1=page2),
-    ):
+    ]
+    for undo in undoings:
         assert on(raw, queue, UNCORRECTABLE, 4) == 0
         assert on(raw, queue, READ, 4) == READ_ERROR
         assert undo() == 0
@@ -294,7 +296,7 @@ def test_copy_protection(make: Make) -> None:
 # -- fused ---------------------------------------------------------------------------------------------------
 
 
-def fused(raw: Raw, queue: Queue, *commands: tuple[int, int, dict[str, int]]) -> list[tuple[int, int]]:
+def fused(raw: Raw, queue: Queue, *commands: Fused) -> list[tuple[int, int]]:
     """Posts (opcode, flags, fields) with one doorbell; (cid, status code) as they completed."""
     for cid, (opcode, flags, fields) in enumerate(commands):
         queue.post(opcode, cid=cid, flags=flags, **({"nsid": 1, "prp1": raw.page_iova} | fields))
@@ -316,7 +318,9 @@ def test_compare_and_write(raw: Raw) -> None:
 def test_missing_partner(raw: Raw) -> None:
     """The two must be neighbours, first and second (0Ah); what stands between them is executed."""
     queue = raw.create(1)
-    compare, write, flush = (COMPARE, 1, {}), (WRITE, 2, {}), (0x00, 0, {})
+    compare: Fused = (COMPARE, 1, {})
+    write: Fused = (WRITE, 2, {})
+    flush: Fused = (0x00, 0, {})
     assert fused(raw, queue, write) == [(0, 0x0A)]
     assert fused(raw, queue, compare, flush) == [(0, 0x0A), (1, 0)]
     assert fused(raw, queue, compare, flush, write) == [(0, 0x0A), (1, 0), (2, 0x0A)]
@@ -342,7 +346,7 @@ def test_fused_across_the_end_of_the_queue(make: Make) -> None:
 def test_impossible_pairs(raw: Raw) -> None:
     """Other commands, other blocks and 11b are invalid fields."""
     queue = raw.create(1)
-    compare = (COMPARE, 1, {})
+    compare: Fused = (COMPARE, 1, {})
     for second in ((READ, 2, {}), (WRITE, 2, {"cdw10": 1}), (WRITE, 2, {"cdw11": 1}), (WRITE, 2, {"cdw12": 1}),
                    (WRITE, 2, {"nsid": 2})):  # fmt: skip
         assert fused(raw, queue, compare, second) == [(0, 0x02), (1, 0x02)]
