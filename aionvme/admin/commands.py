@@ -77,6 +77,8 @@ class AdminCommands:
         decode: Callable[[Completion, bytes], Any] | None = None,
     ) -> Request:
         """With `nbytes` of data from the controller, of which a copy is decoded, or `payload` to it."""
+        # First: on a controller that has ended, the exception is why it did, not that it has no memory.
+        self._admin.check_open()
         buffer: DmaBuffer | None = None
         if nbytes or payload is not None:
             buffer = self._dma.alloc(len(payload) if payload is not None else nbytes)

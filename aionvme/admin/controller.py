@@ -116,13 +116,13 @@ class Controller(AdminCommands):
 
     async def _start(self) -> None:
         core = self._core
+        self._watch_health()
         await bringup.disable(core.registers)
         core.admin.reset_rings()
         await startup.start(core)
         self._set_irqs()
         core.state = State.LIVE
         _open[self.pci_dev.bdf] = self
-        self._watch_health()
 
     @staticmethod
     def is_open(pci_dev: PciDevice) -> bool:
@@ -266,7 +266,7 @@ class Controller(AdminCommands):
         self._watch = self._core.loop.call_later(HEALTH_SECONDS, _look_at_health, ctrlr)
 
     def _look_at_health(self) -> None:
-        if self._core.state in (State.LIVE, State.RESETTING):
+        if self._core.state not in (State.ENDED, State.CLOSED):
             self._recovery.check()
             self._watch_health()
 
@@ -347,13 +347,18 @@ class Controller(AdminCommands):
         core = getattr(self, "_core", None)
         if core is None or core.state is State.CLOSED or os.getpid() != self._pid:
             return
-        _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)
-        with contextlib.suppress(NvmeError, OSError):
-            core.registers.clear_enable()
-        core.end(ControllerFailedError(f"{core} was dropped without close()"))
-        self._dispose()
-        core.function.close()
-        core.state = State.CLOSED
+        try:
+            # May raise, where warnings are errors.
+            _warn(
+                f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self
+            )
+        finally:
+            with contextlib.suppress(NvmeError, OSError):
+                core.registers.clear_enable()
+            core.end(ControllerFailedError(f"{core} was dropped without close()"))
+            self._dispose()
+            core.function.close()
+            core.state = State.CLOSED
 
 
 async def _in_thread(call: Any) -> None:

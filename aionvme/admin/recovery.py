@@ -26,8 +26,10 @@ class Recovery:
         self._core = core
         self._queues: IoQueues | None = None
         self._aborts: deque[tuple[int, int]] = deque()
+        self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
+        self._stopping = False
 
     def attach(self, queues: IoQueues) -> None:
         """What is to be re-created after a reset."""
@@ -40,10 +42,14 @@ class Recovery:
         if qid == 0 and opcode == AdminOpcode.ABORT:
             return  # Its own time limit leads to the reset.
         self._aborts.append((qid, cid))
-        self._send_aborts()
+        if not self._sending and not self._core.loop.is_closed():
+            # In a turn of its own: a loop that is torn down cancels its tasks while it does not run.
+            self._sending = True
+            self._core.loop.call_soon(self._send_aborts)
 
     def _send_aborts(self) -> None:
         core = self._core
+        self._sending = False
         limit = core.data.acl + 1 if core.data is not None else 1
         while (
             self._aborts
@@ -51,6 +57,9 @@ class Recovery:
             and core.state in (State.LIVE, State.CLOSING, State.STARTING)
         ):
             qid, cid = self._aborts.popleft()
+            qp = core.admin if qid == 0 else core.queues.get(qid)
+            if qp is None or not qp.has_outstanding(cid):
+                continue  # It has completed meanwhile, and its identifier may soon be another command's.
             self._aborting += 1
             try:
                 core.urgent.submit_abort(qid, cid, self._aborted, timeout=core.opts.abort_timeout)
@@ -73,20 +82,22 @@ class Recovery:
         if core.state is State.LIVE:
             logger.warning("%s: is reset: %s", core, why)
             self._start_reset()
+        elif self._stopping:
+            return  # The reset that is under way ends that command, too, and takes no longer than CAP.TO.
         elif core.state is not State.ENDED and core.state is not State.CLOSED:
             core.end(ControllerFailedError(f"{core}: {why}, while it was {core.state.value}"))
 
     def check(self) -> None:
         """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""
         core = self._core
-        if core.state is not State.LIVE:
-            return
         try:
             csts = core.registers.csts()
         except ControllerLostError as error:
             core.end(error)
             return
-        if csts.cfs:
+        # Until it is enabled anew it may show the fatal status that it is reset for.
+        enabled = csts.rdy and core.registers.cc().en
+        if csts.cfs and (enabled or core.state not in (State.STARTING, State.RESETTING)):
             self.escalate("it reported a fatal status (CSTS.CFS)")
 
     # -- reset ---------------------------------------------------------------------------------------------------------
@@ -105,12 +116,12 @@ class Recovery:
     def _start_reset(self) -> asyncio.Future[None]:
         if self._reset is None:
             self._core.state = State.RESETTING
+            self._stopping = True
             self._reset = start_to_end(self._run_reset(), self._core.loop)
             self._reset.add_done_callback(self._reset_ended)
         return self._reset
 
     def _reset_ended(self, future: asyncio.Future[None]) -> None:
-        self._reset = None
         # Whoever asked for it is told; a reset that nobody asked for has been logged.
         future.exception()
 
@@ -130,6 +141,9 @@ class Recovery:
             core.end(ControllerFailedError(f"{core}: could not be reset: {error}"))
             raise ControllerFailedError(*core.error.args if core.error else ()) from error
         finally:
+            self._stopping = False
+            # Not in a callback of the future: who waits in `settled` would look before that runs, and look for ever.
+            self._reset = None
             for qp in queues:
                 qp.release_poller()
 
@@ -148,6 +162,7 @@ class Recovery:
         error = ControllerResetError(
             f"{core} was reset while it had this command; whether it was executed is not known"
         )
+        self._stopping = False
         core.admin.end_outstanding(error, True)
         for qp in core.all_queues():
             qp.end_outstanding(error, False)

@@ -261,6 +261,7 @@ cdef class Machine(Engine):
                 begin(&self.core, self.core.sqs[kept.qid], &kept.sqe)
                 if self.core.admin_waiting:
                     self._serve()
+                    i = 0  # an Abort may have taken out what stood before
             done += 1
         turn(&self.core, 0)
         return done

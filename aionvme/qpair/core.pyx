@@ -133,11 +133,18 @@ cdef class QueuePair(Engine):
 
     cdef int submit(self, Request request, object timeout, object when_full, bint urgent=False) except -1:
         """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
-        cdef double seconds = self.default_timeout if timeout is None else timeout
+        cdef double seconds
+        try:
+            seconds = self.default_timeout if timeout is None else timeout
+        except OverflowError:
+            seconds = LONGEST_TIMEOUT
         if when_full is not None and (self.ring.first_free == NO_SLOT or self.queue_head is not None):
             raise QueueFullError(f"all {self.ring.depth} slots of {self.describe()} are in use")
         if not 0 <= seconds < LONGEST_TIMEOUT:
             raise UsageError(f"timeout must be from 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout}")
+        if self.finishing and (seconds == 0 or seconds > self.abort_timeout):
+            # Submitted by a task that is being cancelled: it, too, ends in bounded time.
+            seconds = self.abort_timeout
         request.timeout = seconds
         if seconds > 0:
             request.deadline_ns = now_ns() + <uint64_t>(seconds * 1e9)

@@ -125,7 +125,15 @@ cdef class Engine(RequestOwner):
         """Whether the device broke the protocol on this queue pair."""
         return bool(self.broken)
 
+    def has_outstanding(self, uint16_t cid):
+        """Whether the device owns a command with this identifier."""
+        cdef uint16_t index = cid & self.ring.slot_mask
+        return (index < self.ring.depth and self.ring.slots[index].owner != NULL
+                and self.ring.slots[index].cid == cid)
+
     cdef str describe(self):
+        if self.function is None:
+            return f"queue pair {self.ring.qid}"  # the collector has cleared it
         return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
 
     # -- memory of the caller's ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 """The I/O commands of a queue pair, each in its two spellings: awaited, and with a callback."""
 
 import enum
+from operator import index
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -36,6 +37,9 @@ cdef enum:
 
 
 cdef uint64_t as_unsigned(object value, str name) except? 0xFFFFFFFFFFFFFFFF:
+    if type(value) is not int:
+        # A fraction is no number of blocks; the conversion below would cut it off.
+        value = index(value)
     try:
         return <uint64_t>value
     except OverflowError:
@@ -215,7 +219,10 @@ cdef Request _prepare_raw(QueuePair qp, object sqe, object data, bint write, obj
     cdef const uint8_t[::1] command
     cdef Request request
     qp.check_usable()
-    command = sqe
+    try:
+        command = sqe
+    except (BufferError, ValueError) as error:
+        raise UsageError(f"sqe must be {SQE_BYTES} contiguous bytes ({error})") from error
     if command.shape[0] != SQE_BYTES:
         raise UsageError(f"sqe must have {SQE_BYTES} bytes, not {command.shape[0]}")
     request = _new(0, 0, cb_fn, cb_arg)

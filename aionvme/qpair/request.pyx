@@ -76,6 +76,7 @@ cdef int _return(object value) except -1:
 @cython.final
 @cython.freelist(256)
 @cython.trashcan(True)
+@cython.no_gc_clear     # its end may have to be reported; a cycle always has something else that can be cleared
 cdef class Request:
     """One command: awaitable once it was submitted, cancellable until it has ended.
 
@@ -149,6 +150,11 @@ cdef class Request:
     @property
     def _loop(self):
         return self.owner.loop
+
+    @property
+    def _cancel_message(self):
+        # `gather(return_exceptions=True)` reads it.
+        return self.cancel_message
 
     def get_loop(self):
         """The event loop that the queue pair belongs to."""
@@ -297,13 +303,15 @@ cdef class Request:
         try:
             context.run(callback, self)
         except Exception as error:
+            if _is_entered(error, context):
+                self.owner.loop.call_soon(callback, self, context=context)
+                return 0
             report(self.owner.loop, f"exception in a done-callback of a command on {self.owner.describe()}", error,
                    self, callback)
         return 0
 
     def __dealloc__(self):
-        # The collector may have cleared what we refer to.
-        if self.failure_unseen and self.owner is not None and (self.cpl is not None or self.error is not None):
+        if self.failure_unseen:
             error = self.failure()
             report(self.owner.loop, f"a command on {self.owner.describe()} failed, and nobody awaited it", error,
                    None, None)
@@ -325,6 +333,13 @@ def report(loop, str message, exception, request, callback):
         loop.call_exception_handler(context)
         return
     sys.excepthook(type(exception), exception, exception.__traceback__)
+
+
+cdef bint _is_entered(error, context):
+    # Whoever called process_completions did so in this very context. No frame of the callback's: it was not called.
+    return (
+        type(error) is RuntimeError and (error.__traceback__ is None or error.__traceback__.tb_next is None)
+        and str(error) == f"cannot enter context: {context!r} is already entered")
 
 
 cdef object _as_exception(typ, val, tb):

@@ -36,6 +36,15 @@ class IdentifyNvmController(Structure, size=IDENTIFY_BYTES):
     aocs: int = u16(18, "Admin optional command support (NVM Command Set 1.1)")
 
 
+class Pic(Bits, width=8):
+    """Protection information capabilities."""
+
+    sts16 = bits(0, 1, "A storage tag with the 16 bit guard (16BPISTS)")
+    stm16 = bits(1, 1, "LBSTM is all ones with the 16 bit guard (16BPISTM)")
+    stcrs = bits(2, 1, "The storage tag is checked by reads; after NVM Command Set 1.0")
+    qpifs = bits(3, 1, "Qualified protection information formats; after NVM Command Set 1.0")
+
+
 class ExtendedFormatBits(Bits, width=32):
     """Extended LBA format."""
 
@@ -57,7 +66,7 @@ class IdentifyNvmNamespace(Structure, size=IDENTIFY_BYTES):
     """
 
     lbstm: int = u64(0, "Logical block storage tag mask")
-    pic: int = u8(8, "Protection information capabilities")
+    pic: int = u8(8, "Protection information capabilities", bits=Pic)
     pifa: int = u8(9, "Protection information format attribute (NVM Command Set 1.1)")
     elbaf: tuple[ExtendedFormat, ...] = array(12, ExtendedFormat, 64, "Extended LBA formats")
     npdgl: int = u32(268, "Preferred deallocate granularity, logical blocks")

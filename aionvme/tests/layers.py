@@ -27,6 +27,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "admin": frozenset({"spec", "errors", "pci", "qpair"}),
     "mock": _BELOW_MOCK,
     "connect": _LAYERS,
+    "pi": frozenset({"spec", "errors"}),
     TOP: _LAYERS | {"connect"},
     "spdk": _USER,
     "cli": _USER,

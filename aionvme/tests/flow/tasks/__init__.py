@@ -1,0 +1,1 @@
+"""The request object as asyncio sees it: a coroutine and a future. Not what the commands do."""
