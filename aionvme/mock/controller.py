@@ -459,6 +459,7 @@ def _stop_all() -> None:
 def _after_fork() -> None:
     for mock in list(_open):
         mock._machine.after_fork()
+        mock._subsystem.after_fork()
 
 
 with contextlib.suppress(AttributeError):

@@ -44,6 +44,10 @@ cdef class Shelf:
         if self.mutex_made:
             pthread_mutex_destroy(&self.mutex)
 
+    def after_fork(self):
+        """In a child process: the lock may be held by a thread that is not there."""
+        pthread_mutex_init(&self.mutex, NULL)
+
     def __enter__(self):
         # Who holds it never asks for the interpreter's lock, so this may wait with it.
         pthread_mutex_lock(&self.mutex)
