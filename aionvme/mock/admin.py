@@ -18,6 +18,7 @@ from aionvme.spec.status import StatusCode
 if TYPE_CHECKING:
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
+    from aionvme.mock.subsystem import Subsystem
 
 # A queue's memory starts at a page of CC.MPS; entries have 2**6 and 2**4 bytes.
 _SQE_POWER, _CQE_POWER = 6, 4
@@ -26,11 +27,13 @@ _SQE_POWER, _CQE_POWER = 6, 4
 class Admin:
     """Executes admin commands. The machine calls it, standing still, one command at a time."""
 
-    def __init__(self, machine: Machine, options: MockOptions) -> None:
+    def __init__(self, machine: Machine, options: MockOptions, subsystem: Subsystem, member: int) -> None:
         self._machine = machine
         self._options = options
-        self._identify = Identify(options)
-        self.features = Features(machine, options)
+        self._subsystem = subsystem
+        self._member = member
+        self._identify = Identify(options, subsystem, member)
+        self.features = Features(machine, options, subsystem, member)
         self.logs = LogPages(machine, options, self.features)
         self.events = Events(machine, options.event_limit, self.features)
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
@@ -45,23 +48,41 @@ class Admin:
             AdminOpcode.GET_FEATURES: self.features.get,
             AdminOpcode.ASYNC_EVENT_REQUEST: self.events.request,
         }
+        if options.shadow_doorbells:
+            self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
+        machine.set_limits(options.commands.limits())
 
     def reset(self) -> None:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
         self.features.reset()
+        self._machine.set_shadow(0, 0)
+        self._subsystem.reservations.controller_was_reset(self._member)
 
-    def execute(self, raw: bytes) -> None:
+    def power_loss(self) -> None:
+        """An NVM subsystem reset."""
+        self._subsystem.reservations.power_loss()
+
+    def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
         try:
-            dw0 = self._execute(sqe)
+            dw0 = self._reserve(raw, sqe) if qid else self._execute(sqe)
         except Refused as refused:
-            self._machine.note_error(sqe.cid, sqe.nsid, refused.field)
-            self._machine.complete(0, sqe.cid, refused.field, 0, 0)
+            self._machine.note_error(qid, sqe.cid, sqe.nsid, refused.field)
+            self._machine.complete(qid, sqe.cid, refused.field, 0, 0)
             return
         if dw0 is not None:
-            self._machine.complete(0, sqe.cid, 0, dw0, 0)
+            self._machine.complete(qid, sqe.cid, 0, dw0, 0)
+
+    def _reserve(self, raw: bytes, sqe: Sqe) -> int:
+        """The I/O commands that are not compiled are those of reservations."""
+        if not 1 <= sqe.nsid <= len(self._options.namespaces):
+            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
+        if not self._options.namespaces[sqe.nsid - 1].active:
+            raise Refused(StatusCode.INVALID_FIELD)
+        self._subsystem.reservations.execute(self._machine, self._member, raw, sqe)
+        return 0
 
     def _execute(self, sqe: Sqe) -> int | None:
         command = self._commands.get(sqe.opc)
@@ -90,12 +111,16 @@ class Admin:
             raise Refused(StatusCode.INVALID_QUEUE_SIZE)
         if not sqe.cdw11 & 1:  # PC: CAP.CQR wants contiguous queues
             raise Refused(StatusCode.INVALID_FIELD)
-        if sqe.prp1 % (1 << 12 + self._cc.mps):
+        if sqe.prp1 % self._page:
             raise Refused(StatusCode.PRP_OFFSET_INVALID)
 
     @property
     def _cc(self) -> Cc:
         return Cc(self._machine.get32(Reg.CC))
+
+    @property
+    def _page(self) -> int:
+        return 1 << 12 + self._cc.mps
 
     def _create_cq(self, sqe: Sqe) -> int:
         qid, vector = sqe.cdw10 & 0xFFFF, sqe.cdw11 >> 16
@@ -104,6 +129,8 @@ class Admin:
         self._check_queue(sqe, self._cc.iocqes, _CQE_POWER)
         if vector >= max(self._options.num_irqs, 1):
             raise Refused(StatusCode.INVALID_INTERRUPT_VECTOR)
+        if self._machine.in_cmb(sqe.prp1):
+            raise Refused(StatusCode.INVALID_CMB_USE)  # it takes submission queues only
         self.features.queues_created = True
         self._machine.create_cq(qid, sqe.prp1, (sqe.cdw10 >> 16) + 1, vector, bool(sqe.cdw11 >> 1 & 1))
         return 0
@@ -118,6 +145,14 @@ class Admin:
             raise Refused(StatusCode.COMPLETION_QUEUE_INVALID)
         self._check_queue(sqe, self._cc.iosqes, _SQE_POWER)
         self._machine.create_sq(qid, cqid, sqe.prp1, (sqe.cdw10 >> 16) + 1, sqe.cdw11 >> 1 & 3)
+        return 0
+
+    def _configure_doorbells(self, sqe: Sqe) -> int:
+        """Doorbell Buffer Config (5.8): the pages of the doorbells, and of what the controller saw of them."""
+        if not sqe.prp1 or not sqe.prp2 or sqe.prp1 % self._page or sqe.prp2 % self._page:
+            raise Refused(StatusCode.INVALID_FIELD)
+        if not self._machine.set_shadow(sqe.prp1, sqe.prp2):
+            raise Refused(StatusCode.DATA_TRANSFER_ERROR)
         return 0
 
     def _delete_sq(self, sqe: Sqe) -> int:

@@ -10,10 +10,11 @@ import threading
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
+from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
 from aionvme.mock.function import MockFunction
 from aionvme.mock.inspect import Counters, Held, QueueState
@@ -21,7 +22,7 @@ from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
 from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
 from aionvme.mock.registers import Registers
-from aionvme.mock.storage import Storage
+from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
 from aionvme.spec.status import Status, StatusCode
 
@@ -65,6 +66,13 @@ class MockController:
         abort_limit, event_limit: Abort commands and Asynchronous Event Requests that may be outstanding.
         drive: "thread", a thread of its own; "step", by `step`; "loop", by the event loop that runs when it
             is opened.
+        metadata, extended, pi, pi_first, guard, sts: See `NamespaceConfig`, where a number of namespaces is
+            given.
+        cmb: Bytes of controller memory buffer, for submission queues; 0 for none.
+        shadow_doorbells: Doorbell Buffer Config is supported.
+        subsystem: A mock of whose NVM subsystem this is one more controller: it has the same namespaces and
+            reservations. `namespaces`, `size` and all of that kind are that one's.
+        commands: See `CommandOptions`.
 
     Raises:
         UsageError: An argument that can't be.
@@ -95,10 +103,26 @@ class MockController:
         abort_limit: int = 4,
         event_limit: int = 4,
         drive: str = "thread",
+        metadata: int = 0,
+        extended: bool = False,
+        pi: int = 0,
+        pi_first: bool = False,
+        guard: int = 16,
+        sts: int = 0,
+        cmb: int = 0,
+        shadow_doorbells: bool = True,
+        subsystem: MockController | None = None,
+        **commands: Unpack[CommandOptions],
     ) -> None:
         self._closed = True
+        alike = {
+            "size": size, "lba": lba, "noiob": noiob, "metadata": metadata, "extended": extended, "pi": pi,
+            "pi_first": pi_first, "guard": guard, "sts": sts,
+        }  # fmt: skip
+        if subsystem is not None:
+            namespaces, storage = subsystem.options.namespaces, subsystem.options.storage
         options = MockOptions.make(
-            namespaces, size, lba, noiob, storage=storage, serial=serial, model=model, firmware=firmware,
+            namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells, serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
             ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
             num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
@@ -109,25 +133,29 @@ class MockController:
         )
         nqueues = num_io_queues + 1
         table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
-        bar_size = 1 << max(table + 16 * num_irqs + num_irqs // 8, 4 * _PAGE).bit_length()
+        cmb_offset = -(-(table + 16 * num_irqs + num_irqs // 8 + 8) // _PAGE) * _PAGE
+        bar_size = 1 << max(cmb_offset + options.cmb - 1, 4 * _PAGE).bit_length()
+        self._subsystem = Subsystem(options) if subsystem is None else subsystem._subsystem
+        self._member = self._subsystem.admit()
         self._machine = Machine(
             nqueues,
-            len(options.namespaces),
+            self._subsystem.shelf,
+            self._member,
             options.max_transfer,
             options.doorbell_stride,
             num_irqs,
             bar_size,
         )
-        self._storage = Storage(self._machine, options)
-        self._admin = Admin(self._machine, options)
+        self._admin = Admin(self._machine, options, self._subsystem, self._member)
         self._machine.handler = self._admin
-        self._registers = Registers(self._machine, options, self._admin)
+        self._registers = Registers(self._machine, options, self._admin, cmb_offset)
         self._config = ConfigSpace(self._machine, num_irqs, table)
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None
         self._rules = itertools.count(1)
         self._silent = False
+        self._subsystem.join(self._member, self._machine, self._admin.features)
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -144,6 +172,12 @@ class MockController:
             return cls(**parse_options(options))
         except UsageError as error:
             raise AddressError(f"mock: {error}") from error
+
+    def second(self, **options: Any) -> MockController:
+        """One more controller of the same NVM subsystem, with options of its own, as a host of its own has it."""
+        return type(self)(
+            subsystem=self, **{"drive": self.options.drive, "serial": self.options.serial} | options
+        )
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -204,8 +238,7 @@ class MockController:
             drive.close()
         with self._machine:
             self._machine.unmap_all()
-            self._machine.free_storage()
-        self._storage.close()
+        self._subsystem.leave(self._member)
 
     @property
     def closed(self) -> bool:
@@ -392,20 +425,23 @@ class MockController:
 
     def peek(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
         """What is stored in these blocks."""
-        block = self._block(nsid)
         with self._machine:
-            return self._machine.peek(nsid, lba * block, nblocks * block)
+            return self._subsystem.shelf.peek(nsid, lba, nblocks)
 
     def poke(self, nsid: int, lba: int, data: bytes) -> None:
         """Stores these bytes at a block and on."""
-        block = self._block(nsid)
         with self._machine:
-            self._machine.poke(nsid, lba * block, bytes(data))
+            self._subsystem.shelf.poke(nsid, lba, bytes(data))
 
-    def _block(self, nsid: int) -> int:
-        if not 1 <= nsid <= len(self.options.namespaces):
-            raise UsageError(f"there is no namespace {nsid}")
-        return self.options.namespaces[nsid - 1].lba
+    def peek_metadata(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
+        """The metadata that is stored with these blocks."""
+        with self._machine:
+            return self._subsystem.shelf.peek_metadata(nsid, lba, nblocks)
+
+    def poke_metadata(self, nsid: int, lba: int, metadata: bytes) -> None:
+        """Stores this metadata with a block and on."""
+        with self._machine:
+            self._subsystem.shelf.poke_metadata(nsid, lba, bytes(metadata))
 
 
 def _any(value: int | None) -> int:

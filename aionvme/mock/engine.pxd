@@ -2,32 +2,21 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from aionvme.mock.rings cimport Core
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_mutexattr_t:
-        pass
-    int PTHREAD_MUTEX_RECURSIVE
-    int pthread_mutexattr_init(pthread_mutexattr_t *attr)
-    int pthread_mutexattr_settype(pthread_mutexattr_t *attr, int kind)
-    int pthread_mutexattr_destroy(pthread_mutexattr_t *attr)
-    int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr)
-    int pthread_mutex_destroy(pthread_mutex_t *mutex)
-    int pthread_mutex_lock(pthread_mutex_t *mutex)
-    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+from aionvme.mock.rings cimport Core, pthread_mutex_t
+from aionvme.mock.shelf cimport Shelf
 
 
 cdef class Engine:
     cdef Core core
     cdef pthread_mutex_t mutex
     cdef bint mutex_made
+    cdef readonly Shelf shelf
     # Nonzero while nobody looks at the doorbells; the seam's `Function.sleeping` points here.
     cdef volatile uint32_t sleeping
     cdef volatile uint32_t stopping
     cdef int wake_fd              # of an event loop that drives it, or -1
     cdef readonly size_t bar_size
+    cdef uint64_t cmb_iova
     # Executes admin commands: `handler.execute(bytes)`, called with the machine standing still.
     cdef public object handler
     cdef readonly object thread
@@ -44,5 +33,5 @@ cdef class Engine:
     cdef void _loop(self) noexcept nogil
     cdef void _idle(self, uint64_t since) noexcept nogil
     cdef uint32_t _bad_doorbells(self) noexcept nogil
-    cdef void _free_storage(self) noexcept
+    cdef void _map_changed(self) noexcept
     cdef int _serve(self) except -1

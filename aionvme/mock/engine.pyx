@@ -20,12 +20,17 @@ from posix.mman cimport (
 )
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from aionvme.errors import UsageError
+
 from aionvme.mock.iommu cimport iova_add, iova_clear, iova_remove, iova_switch
 from aionvme.mock.plane cimport look_at_stray_doorbells, signal_interrupts, turn
 from aionvme.mock.rings cimport (
-    Namespace, Sqe, core_free, core_init, mock_add, mock_exchange, mock_load, mock_nanoseconds, mock_sleep,
-    mock_store, mock_wake,
+    PTHREAD_MUTEX_RECURSIVE, Sqe, ask_for_doorbells, core_free, core_init, mock_add, mock_exchange, mock_load,
+    mock_nanoseconds, mock_sleep, mock_store, mock_wake, pthread_mutex_destroy, pthread_mutex_init,
+    pthread_mutex_lock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
+    pthread_mutexattr_settype, pthread_mutexattr_t, shadow_all,
 )
+from aionvme.mock.shelf cimport Shelf
 from aionvme.pci.mmio cimport (
     aio_barrier_full, aio_cpu_relax, aio_mmio_read32, aio_mmio_read64, aio_mmio_write32, aio_mmio_write64,
 )
@@ -51,19 +56,22 @@ cdef class Engine:
 
     Args:
         nqueues: Queue identifiers, the admin queue's 0 among them.
-        nn: How many namespaces there may be.
+        shelf: The namespaces.
+        member: Which controller of its subsystem it is, from 0.
         max_transfer: Bytes that one command may move.
         doorbell_stride: Bytes from one doorbell to the next.
         nirqs: Interrupt vectors.
         bar_size: Bytes of BAR 0.
     """
 
-    def __cinit__(self, uint32_t nqueues, uint32_t nn, size_t max_transfer, size_t doorbell_stride,
-                  uint32_t nirqs, size_t bar_size):
+    def __cinit__(self, uint32_t nqueues, Shelf shelf, uint32_t member, size_t max_transfer,
+                  size_t doorbell_stride, uint32_t nirqs, size_t bar_size):
         cdef void *bar
         self.wake_fd = -1
         self.spin_ns = 0 if _one_cpu else SPIN_LEAST
-        core_init(&self.core, nqueues, nn, max_transfer)
+        core_init(&self.core, nqueues, max_transfer)
+        self.shelf = shelf
+        self.core.namespaces, self.core.nn, self.core.member = shelf.namespaces, shelf.nn, member
         self.mutex_made = self._make_mutex()
         bar = mmap(NULL, bar_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if bar == MAP_FAILED or not self.mutex_made:
@@ -75,7 +83,6 @@ cdef class Engine:
             raise MemoryError("no memory for the interrupts of a mock controller")
 
     def __dealloc__(self):
-        self._free_storage()
         if self.core.bar != NULL:
             munmap(<void *>self.core.bar, self.bar_size)
         core_free(&self.core)
@@ -185,6 +192,7 @@ cdef class Engine:
         cdef uint64_t slept
         if self.core.running:
             look_at_stray_doorbells(&self.core)
+        ask_for_doorbells(&self.core)
         mock_store(&self.sleeping, 1)
         # Pairs with the barrier between a driver's doorbell and its look at `sleeping`: either it sees the
         # flag, or the turn below sees its doorbell.
@@ -221,7 +229,8 @@ cdef class Engine:
                 return 0
             sqe = self.core.admin
             self.core.admin_waiting = False
-            self._tell(self.handler.execute, PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
+            self._tell(self.handler.execute, self.core.admin_qid,
+                       PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
         finally:
             self.unlock()
         return 0
@@ -229,9 +238,9 @@ cdef class Engine:
     cdef uint32_t _bad_doorbells(self) noexcept nogil:
         return self.core.bad_values + self.core.bad_registers
 
-    def _tell(self, hear, what):
+    def _tell(self, hear, *what):
         try:
-            hear(what)
+            hear(*what)
         except BaseException as error:
             sys.unraisablehook(_Unraisable(error, self.handler))
             self.core.fatal = True
@@ -257,12 +266,16 @@ cdef class Engine:
                 self._serve()
             # An admin command was executed after the last turn.
             turn(&self.core, 0)
+            ask_for_doorbells(&self.core)
         finally:
             self.unlock()
         return total
 
     def prepare_to_sleep(self, uint64_t limit):
         """For an event loop: says that nobody looks, then looks a last time. What `step` gives; 0: sleep."""
+        self.lock()
+        ask_for_doorbells(&self.core)
+        self.unlock()
         mock_store(&self.sleeping, 1)
         aio_barrier_full()
         done = self.step(limit)
@@ -304,14 +317,18 @@ cdef class Engine:
     def unmap_dma(self, uint64_t iova, uint64_t nbytes):
         """Takes back what one `map_dma` gave."""
         iova_remove(&self.core.map, iova, nbytes)
+        self._map_changed()
 
     def unmap_all(self):
         """Takes back all."""
+        self.core.cmb = NULL
         iova_clear(&self.core.map)
+        self._map_changed()
 
     def set_bus_master(self, bint on):
         """Whether the controller reaches memory at all."""
         iova_switch(&self.core.map, on)
+        self._map_changed()
 
     def set_irqs(self, list fds):
         """The eventfds of the vectors, which the caller keeps open."""
@@ -325,15 +342,43 @@ cdef class Engine:
         self.core.irq_mask = mask
         signal_interrupts(&self.core)
 
-    cdef void _free_storage(self) noexcept:
-        cdef uint32_t i
-        cdef Namespace *ns
-        for i in range(self.core.nn if self.core.namespaces != NULL else 0):
-            ns = &self.core.namespaces[i]
-            if ns.memory != NULL:
-                munmap(ns.memory, ns.nblocks << ns.shift)
-            ns.active = False
-            ns.memory = NULL
+    cdef void _map_changed(self) noexcept:
+        """Shadow doorbells are reached by a pointer, which must not outlive their mapping."""
+        if self.core.shadow_iova:
+            shadow_all(&self.core, self.core.shadow_iova, self.core.eventidx_iova)
+
+    def set_shadow(self, uint64_t iova, uint64_t eventidx):
+        """Doorbells of I/O queues are taken from the host's memory; 0 for none. False: it is not mapped."""
+        shadow_all(&self.core, iova, eventidx)
+        return self.core.shadow != NULL
+
+    def set_cmb(self, size_t offset, size_t nbytes, uint64_t iova):
+        """Has a part of BAR 0 be memory at an I/O address; 0 bytes for none. False: something is there."""
+        if self.core.cmb != NULL:
+            iova_remove(&self.core.map, self.cmb_iova, self.core.cmb_bytes)
+            self.core.cmb = NULL
+        if nbytes == 0:
+            return True
+        try:
+            iova_add(&self.core.map, iova, nbytes, <uint8_t *>self.core.bar + offset)
+        except UsageError:
+            return False
+        self.core.cmb, self.core.cmb_bytes = <uint8_t *>self.core.bar + offset, nbytes
+        self.cmb_iova = iova
+        return True
+
+    def in_cmb(self, uint64_t iova):
+        """Whether this I/O address is in the controller memory buffer."""
+        return self.core.cmb != NULL and self.cmb_iova <= iova < self.cmb_iova + self.core.cmb_bytes
+
+    def share(self):
+        """From now on other controllers use the namespaces too."""
+        self.core.lock = &self.shelf.mutex
+
+    def preempt(self):
+        """Another controller has commands that are kept here aborted (`Shelf.preempt`)."""
+        mock_store(&self.core.attention, 1)
+        self.wake()
 
 
 class _Unraisable:

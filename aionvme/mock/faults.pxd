@@ -10,4 +10,6 @@ cdef Rule *rule_find(Core *core, uint32_t rule_id) noexcept nogil
 cdef void rule_remove(Core *core, uint32_t rule_id) noexcept nogil
 cdef bint kept_take(Core *core, size_t index, Kept *kept) noexcept nogil
 cdef size_t kept_find(const Core *core, uint16_t qid, uint16_t cid) noexcept nogil
+# What was preempted by another controller (`Namespace.preempted`) ends.
+cdef void abort_preempted(Core *core) noexcept nogil
 cdef void kept_forget(Core *core, int qid) noexcept nogil

@@ -10,7 +10,8 @@ from libc.stdlib cimport realloc
 from libc.string cimport memmove
 
 from aionvme.mock.rings cimport (
-    RULE_HOLD, Core, Kept, Rule, Sq, Sqe, post_status, sq_clear_busy, sq_set_busy,
+    ABORTED_PREEMPT, RULE_HOLD, Core, Kept, Namespace, Rule, Sq, Sqe, mock_exchange, post_status,
+    sq_clear_busy, sq_set_busy,
 )
 
 
@@ -126,3 +127,20 @@ cdef void kept_forget(Core *core, int qid) noexcept nogil:
             core.kept[left] = core.kept[i]
             left += 1
     core.nkept = left
+
+
+cdef void abort_preempted(Core *core) noexcept nogil:
+    cdef uint32_t i
+    cdef size_t index
+    cdef Namespace *ns
+    cdef Kept kept
+    for i in range(core.nn):
+        ns = &core.namespaces[i]
+        if not mock_exchange(&ns.preempted[core.member], 0):
+            continue
+        index = 0
+        while index < core.nkept:
+            if core.kept[index].qid == 0 or core.kept[index].sqe.nsid != i + 1:
+                index += 1
+            elif kept_take(core, index, &kept):
+                post_status(core, core.sqs[kept.qid], kept.sqe.cid, ABORTED_PREEMPT, 0, 0)

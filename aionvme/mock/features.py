@@ -16,6 +16,7 @@ from aionvme.spec.status import StatusCode
 if TYPE_CHECKING:
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
+    from aionvme.mock.subsystem import Subsystem
     from aionvme.spec.entries import Sqe
 
 _CURRENT, _DEFAULT, _SAVED, _SUPPORTED = range(4)
@@ -69,8 +70,11 @@ _SPECIAL = frozenset(
         FeatureId.INTERRUPT_VECTOR_CONFIGURATION,
         FeatureId.TIMESTAMP,
         FeatureId.HOST_IDENTIFIER,
+        FeatureId.HOST_BEHAVIOR_SUPPORT,
+        FeatureId.RESERVATION_PERSISTENCE,
     }
 )
+_BEHAVIOR_BYTES = 512
 
 
 class Features:
@@ -79,17 +83,22 @@ class Features:
     Attributes:
         queues: How many I/O queues of either kind may exist, as (submission, completion).
         queues_created: Some I/O queue was created since the reset.
+        host_identifier: 8 or 16 bytes, zeros for none.
     """
 
-    def __init__(self, machine: Machine, options: MockOptions) -> None:
+    def __init__(self, machine: Machine, options: MockOptions, subsystem: Subsystem, member: int) -> None:
         self._machine = machine
         self._options = options
+        self._subsystem = subsystem
+        self._member = member
         self._getters: dict[int, Callable[[Sqe, int], int]] = {
             FeatureId.TEMPERATURE_THRESHOLD: self._get_temperature,
             FeatureId.NUMBER_OF_QUEUES: self._get_queues,
             FeatureId.INTERRUPT_VECTOR_CONFIGURATION: self._get_vector,
             FeatureId.TIMESTAMP: self._get_timestamp,
             FeatureId.HOST_IDENTIFIER: self._get_host_identifier,
+            FeatureId.HOST_BEHAVIOR_SUPPORT: self._get_behavior,
+            FeatureId.RESERVATION_PERSISTENCE: self._get_persistence,
         }
         self._setters: dict[int, Callable[[Sqe], int]] = {
             FeatureId.TEMPERATURE_THRESHOLD: self._set_temperature,
@@ -97,6 +106,7 @@ class Features:
             FeatureId.INTERRUPT_VECTOR_CONFIGURATION: self._set_vector,
             FeatureId.TIMESTAMP: self._set_timestamp,
             FeatureId.HOST_IDENTIFIER: self._set_host_identifier,
+            FeatureId.HOST_BEHAVIOR_SUPPORT: self._set_behavior,
         }
         self.reset()
 
@@ -106,7 +116,8 @@ class Features:
         self._thresholds = dict(_THRESHOLDS)
         self._coalescing_off = {0}  # the admin queue's vector
         self._timestamp = (0, time.monotonic(), False)
-        self._host_identifier = bytes(8)
+        self.host_identifier = bytes(8)
+        self._behave(bytes(_BEHAVIOR_BYTES))
         self.queues = (self._options.num_io_queues, self._options.num_io_queues)
         self.queues_created = False
         self._queues_allocated = False
@@ -127,7 +138,9 @@ class Features:
         fid, select = sqe.cdw10 & 0xFF, sqe.cdw10 >> 8 & 7
         if (fid not in _PLAIN and fid not in _SPECIAL) or select > _SUPPORTED:
             raise Refused(StatusCode.INVALID_FIELD)
-        per_namespace = fid in _PLAIN and _PLAIN[FeatureId(fid)].per_namespace
+        per_namespace = fid == FeatureId.RESERVATION_PERSISTENCE or (
+            fid in _PLAIN and _PLAIN[FeatureId(fid)].per_namespace
+        )
         if per_namespace:
             self._check_namespace(sqe.nsid)
         if select == _SUPPORTED:
@@ -156,6 +169,8 @@ class Features:
             raise Refused(StatusCode.FEATURE_NOT_SAVEABLE)
         if fid in _PLAIN and _PLAIN[FeatureId(fid)].per_namespace:
             return self._set_per_namespace(fid, sqe)
+        if fid == FeatureId.RESERVATION_PERSISTENCE:
+            return self._set_persistence(sqe)
         self._check_no_namespace(sqe.nsid)
         if fid in self._setters:
             return self._setters[fid](sqe)
@@ -171,14 +186,16 @@ class Features:
         return value & feature.mask
 
     def _set_per_namespace(self, fid: int, sqe: Sqe) -> int:
-        if sqe.nsid == ALL_NAMESPACES:
-            nsids = [nsid for nsid, config in enumerate(self._options.namespaces, 1) if config.active]
-        else:
-            self._check_namespace(sqe.nsid)
-            nsids = [sqe.nsid]
+        nsids = self._nsids(sqe)
         value = self._checked(fid, sqe.cdw11)
         self._values.update({(fid, nsid): value for nsid in nsids})
         return 0
+
+    def _nsids(self, sqe: Sqe) -> list[int]:
+        if sqe.nsid == ALL_NAMESPACES:
+            return [nsid for nsid, config in enumerate(self._options.namespaces, 1) if config.active]
+        self._check_namespace(sqe.nsid)
+        return [sqe.nsid]
 
     def _check_no_namespace(self, nsid: int) -> None:
         """A feature of the controller takes no namespace but none or all (5.27)."""
@@ -261,14 +278,36 @@ class Features:
 
     def _get_host_identifier(self, sqe: Sqe, select: int) -> int:
         nbytes = 16 if sqe.cdw11 & 1 else 8
-        held = self._host_identifier if select == _CURRENT else bytes(nbytes)
+        held = self.host_identifier if select == _CURRENT else bytes(nbytes)
         if any(held) and len(held) != nbytes:
             raise Refused(StatusCode.HOST_ID_INCONSISTENT_FORMAT)
         self._give(sqe, held if any(held) else bytes(nbytes))
         return 0
 
     def _set_host_identifier(self, sqe: Sqe) -> int:
-        self._host_identifier = self._take(sqe, 16 if sqe.cdw11 & 1 else 8)
+        self.host_identifier = self._take(sqe, 16 if sqe.cdw11 & 1 else 8)
+        self._subsystem.reservations.publish()
+        return 0
+
+    def _get_behavior(self, sqe: Sqe, select: int) -> int:
+        self._give(sqe, self._behavior if select == _CURRENT else bytes(_BEHAVIOR_BYTES))
+        return 0
+
+    def _set_behavior(self, sqe: Sqe) -> int:
+        """Host Behavior Support (5.27.1.18): only the Copy formats of bytes 5:4 make a difference here."""
+        self._behave(self._take(sqe, _BEHAVIOR_BYTES))
+        return 0
+
+    def _behave(self, behavior: bytes) -> None:
+        self._behavior = behavior
+        self._machine.set_limits({"cdfe": int.from_bytes(behavior[4:6], "little")})
+
+    def _get_persistence(self, sqe: Sqe, select: int) -> int:
+        return int(select == _CURRENT and self._subsystem.reservations.persists(sqe.nsid))
+
+    def _set_persistence(self, sqe: Sqe) -> int:
+        for nsid in self._nsids(sqe):
+            self._subsystem.reservations.set_persists(nsid, bool(sqe.cdw11 & 1))
         return 0
 
     def _give(self, sqe: Sqe, data: bytes) -> None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
 from aionvme.mock.refusal import Refused
 from aionvme.spec.identify import (
@@ -19,14 +20,20 @@ from aionvme.spec.identify import (
     encode_namespace_descriptors,
     encode_nsid_list,
 )
+from aionvme.spec.identify_sets import (
+    ExtendedFormat,
+    IdentifyIndependentNamespace,
+    IdentifyNvmController,
+    IdentifyNvmNamespace,
+)
 from aionvme.spec.opcodes import Cns, CommandSet
 from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme.mock.options import MockOptions, NamespaceConfig
+    from aionvme.mock.subsystem import Subsystem
     from aionvme.spec.entries import Sqe
 
-CNTLID = 1
 ALL_NAMESPACES = 0xFFFFFFFF
 WARNING_KELVIN, CRITICAL_KELVIN = 343, 373
 ERROR_LOG_ENTRIES = 64
@@ -37,12 +44,13 @@ _NAMES = uuid.UUID("5e0ad6a0-6b0c-4f5c-9f57-3f4a2f0a6a11")
 class Identify:
     """The structures of one controller. `answer` gives 4096 bytes, or raises `Refused`."""
 
-    def __init__(self, options: MockOptions) -> None:
+    def __init__(self, options: MockOptions, subsystem: Subsystem, member: int) -> None:
         self._options = options
-        self._controller = _controller(options).encode()
+        self._subsystem = subsystem
+        self._cntlid = member + 1
         self._answers: dict[int, Callable[[Sqe], bytes]] = {
             Cns.NAMESPACE: self._namespace,
-            Cns.CONTROLLER: lambda _sqe: self._controller,
+            Cns.CONTROLLER: self._controller,
             Cns.ACTIVE_NAMESPACES: self._active_namespaces,
             Cns.NAMESPACE_DESCRIPTORS: self._descriptors,
             Cns.CSI_NAMESPACE: self._csi_namespace,
@@ -89,13 +97,16 @@ class Identify:
 
     # -- by CNS ----------------------------------------------------------------------------------------------
 
+    def _controller(self, _sqe: Sqe) -> bytes:
+        return _controller(self._options, self._subsystem, self._cntlid).encode()
+
     def _namespace(self, sqe: Sqe) -> bytes:
         """Zeros for an inactive identifier. All of them (FFFFFFFFh) needs namespace management."""
-        config = self._config(sqe.nsid)
-        return _namespace(sqe.nsid, config, self._options).encode() if config.active else bytes(_NBYTES)
+        return self._allocated_namespace(sqe) if self._config(sqe.nsid).active else bytes(_NBYTES)
 
     def _allocated_namespace(self, sqe: Sqe) -> bytes:
-        return _namespace(sqe.nsid, self._config(sqe.nsid), self._options).encode()
+        config = self._config(sqe.nsid)
+        return _namespace(sqe.nsid, config, self._options, self._subsystem).encode()
 
     def _active_namespaces(self, sqe: Sqe) -> bytes:
         return self._list(sqe, inactive=False)
@@ -107,23 +118,32 @@ class Identify:
         self._active(sqe.nsid)
         return encode_namespace_descriptors(
             (
-                NamespaceDescriptor(Nidt.EUI64, _eui64(sqe.nsid, self._options)),
-                NamespaceDescriptor(Nidt.NGUID, _nguid(sqe.nsid, self._options)),
-                NamespaceDescriptor(Nidt.UUID, _name(sqe.nsid, self._options).bytes),
+                NamespaceDescriptor(Nidt.EUI64, _eui64(sqe.nsid, self._subsystem)),
+                NamespaceDescriptor(Nidt.NGUID, _nguid(sqe.nsid, self._subsystem)),
+                NamespaceDescriptor(Nidt.UUID, _name(sqe.nsid, self._subsystem).bytes),
                 NamespaceDescriptor(Nidt.CSI, bytes([CommandSet.NVM])),
             )
         )
 
     def _csi_namespace(self, sqe: Sqe) -> bytes:
-        """Nothing of the NVM command set's own structure is used without protection information."""
+        """Storage tags and the size of the guard, of the one format that there is."""
         _check_csi(sqe)
-        self._config(sqe.nsid)
-        return bytes(_NBYTES)
+        config = self._config(sqe.nsid)
+        pif = 2 if config.pi and config.guard == 64 else 0
+        return IdentifyNvmNamespace(
+            lbstm=(1 << config.sts) - 1,
+            pic=1 | 1 << 1 if config.pi else 0,  # storage tags with a guard of 16 bits, and masks of them
+            elbaf=(ExtendedFormat(value=config.sts | pif << 7),),
+        ).encode()
 
     def _csi_controller(self, sqe: Sqe) -> bytes:
-        """No limits of Verify, Write Zeroes and Dataset Management are reported."""
+        """Limits of commands that move no data."""
         _check_csi(sqe)
-        return bytes(_NBYTES)
+        commands = self._options.commands
+        return IdentifyNvmController(
+            vsl=commands.vsl, wzsl=commands.wzsl, wusl=commands.wusl, dmrl=commands.dmrl,
+            dmrsl=commands.dmrsl, dmsl=commands.dmsl,
+        ).encode()  # fmt: skip
 
     def _csi_active_namespaces(self, sqe: Sqe) -> bytes:
         _check_csi(sqe)
@@ -132,7 +152,9 @@ class Identify:
     def _independent_namespace(self, sqe: Sqe) -> bytes:
         """Of any I/O command set (Base 2.0, 5.17.2.8): NSTAT, byte 14, says that it is ready."""
         config = self._config(sqe.nsid)
-        return bytes(14) + bytes([config.active]) + bytes(_NBYTES - 15)
+        return IdentifyIndependentNamespace(
+            nmic=int(self._subsystem.shared), rescap=_rescap(self._options), nstat=int(config.active)
+        ).encode()
 
     def _attached_controllers(self, sqe: Sqe) -> bytes:
         return self._controller_list(sqe, attached=self._config(sqe.nsid).active)
@@ -141,11 +163,12 @@ class Identify:
         return self._controller_list(sqe, attached=True)
 
     def _controller_list(self, sqe: Sqe, *, attached: bool) -> bytes:
-        return encode_controller_list((CNTLID,) if attached and sqe.cdw10 >> 16 <= CNTLID else ())
+        cntlids = self._subsystem.cntlids if attached else ()
+        return encode_controller_list(tuple(cntlid for cntlid in cntlids if cntlid >= sqe.cdw10 >> 16))
 
     def _command_sets(self, sqe: Sqe) -> bytes:
         """One combination: the NVM command set alone. CNTID names this controller, or is FFFFh for it."""
-        if sqe.cdw10 >> 16 not in (CNTLID, 0xFFFF):
+        if sqe.cdw10 >> 16 not in (self._cntlid, 0xFFFF):
             raise Refused(StatusCode.INVALID_FIELD)
         return (1 << CommandSet.NVM).to_bytes(8, "little") + bytes(_NBYTES - 8)
 
@@ -155,19 +178,26 @@ def _check_csi(sqe: Sqe) -> None:
         raise Refused(StatusCode.INVALID_FIELD)
 
 
-def _name(nsid: int, options: MockOptions) -> uuid.UUID:
-    return uuid.uuid5(_NAMES, f"{options.serial}/{nsid}")
+def _name(nsid: int, subsystem: Subsystem) -> uuid.UUID:
+    return uuid.uuid5(_NAMES, f"{subsystem.serial}/{nsid}")
 
 
-def _nguid(nsid: int, options: MockOptions) -> bytes:
-    return uuid.uuid5(_NAMES, f"nguid/{options.serial}/{nsid}").bytes
+def _nguid(nsid: int, subsystem: Subsystem) -> bytes:
+    return uuid.uuid5(_NAMES, f"nguid/{subsystem.serial}/{nsid}").bytes
 
 
-def _eui64(nsid: int, options: MockOptions) -> bytes:
-    return _nguid(nsid, options)[:8]
+def _eui64(nsid: int, subsystem: Subsystem) -> bytes:
+    return _nguid(nsid, subsystem)[:8]
 
 
-def _controller(options: MockOptions) -> IdentifyController:
+def _rescap(options: MockOptions) -> int:
+    """All types, persistence, and Ignore Existing Key as of 1.3."""
+    return 0xFF if options.commands.oncs & RESERVATIONS else 0
+
+
+def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> IdentifyController:
+    commands = options.commands
+    extended_formats = any(config.pi and config.guard == 64 for config in options.namespaces)
     return IdentifyController(
         vid=VENDOR,
         ssvid=VENDOR,
@@ -176,10 +206,11 @@ def _controller(options: MockOptions) -> IdentifyController:
         fr=options.firmware,
         rab=6,
         mdts=options.mdts,
-        cntlid=CNTLID,
+        cmic=subsystem.shared << 1,
+        cntlid=cntlid,
         ver=0x00020000,
         oaes=1 << 8,  # namespace attribute notices
-        ctratt=1,  # 128-bit host identifier
+        ctratt=1 | extended_formats << 15,  # 128-bit host identifier; guards of more than 16 bits
         cntrltype=1,
         acl=options.abort_limit - 1,
         aerl=options.event_limit - 1,
@@ -189,26 +220,41 @@ def _controller(options: MockOptions) -> IdentifyController:
         npss=0,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
+        oacs=options.shadow_doorbells << 8,
         tnvmcap=sum(config.size for config in options.namespaces),
         sqes=0x66,
         cqes=0x44,
         nn=len(options.namespaces),
-        oncs=1 | 1 << 3 | 1 << 4 | 1 << 6,  # Compare, Write Zeroes, Save and Select, Timestamp
+        oncs=commands.oncs,
+        fuses=commands.fuses,
+        ocfs=commands.ocfs,
+        sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
-        subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, options)}",
+        subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}",
         psd=(PowerState(mp=2500),),
     )
 
 
-def _namespace(nsid: int, config: NamespaceConfig, options: MockOptions) -> IdentifyNamespace:
+def _namespace(
+    nsid: int, config: NamespaceConfig, options: MockOptions, subsystem: Subsystem
+) -> IdentifyNamespace:
     return IdentifyNamespace(
+        flbas=config.extended << 4,
+        mc=0 if not config.metadata else 1 if config.extended else 2,
+        dpc=1 << (config.pi - 1) | (1 << 3 if config.pi_first else 1 << 4) if config.pi else 0,
+        dps=config.pi | (config.pi > 0 and config.pi_first) << 3,
+        nmic=int(subsystem.shared),
+        rescap=_rescap(options),
+        mssrl=options.commands.mssrl,
+        mcl=options.commands.mcl,
+        msrc=options.commands.msrc,
         nsze=config.nblocks,
         ncap=config.nblocks,
         nuse=config.nblocks,
-        dlfeat=1,  # a deallocated block reads as zeros
+        dlfeat=1 | 1 << 3,  # a deallocated block reads as zeros, with a guard of FFh; so does DEAC
         noiob=config.noiob,
         nvmcap=config.size,
-        nguid=_nguid(nsid, options),
-        eui64=_eui64(nsid, options),
-        lbaf=(LbaFormat(lbads=config.lba.bit_length() - 1),),
+        nguid=_nguid(nsid, subsystem),
+        eui64=_eui64(nsid, subsystem),
+        lbaf=(LbaFormat(ms=config.metadata, lbads=config.lba.bit_length() - 1),),
     )

@@ -32,13 +32,13 @@ _ADMIN_COMMANDS = (
     AdminOpcode.ASYNC_EVENT_REQUEST,
 )
 # Effects: bit 0 supported, bit 1 logical block content changes.
-_IO_COMMANDS = {
-    NvmOpcode.FLUSH: 0x1,
-    NvmOpcode.WRITE: 0x3,
-    NvmOpcode.READ: 0x1,
-    NvmOpcode.COMPARE: 0x1,
-    NvmOpcode.WRITE_ZEROES: 0x3,
-}
+_CHANGES_CONTENT = (
+    NvmOpcode.WRITE,
+    NvmOpcode.WRITE_UNCORRECTABLE,
+    NvmOpcode.WRITE_ZEROES,
+    NvmOpcode.DATASET_MANAGEMENT,
+    NvmOpcode.COPY,
+)
 
 
 class LogPages:
@@ -123,8 +123,9 @@ class LogPages:
         page = bytearray(4096)
         for opcode in _ADMIN_COMMANDS:
             page[4 * opcode] = 1
-        for io_opcode, effects in _IO_COMMANDS.items():
-            page[1024 + 4 * io_opcode] = effects
+        page[4 * AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._options.shadow_doorbells
+        for io_opcode in filter(self._options.commands.has, NvmOpcode):
+            page[1024 + 4 * io_opcode] = 3 if io_opcode in _CHANGES_CONTENT else 1
         return bytes(page)
 
 

@@ -6,20 +6,15 @@ Every method is called with the machine standing still (`with machine:`), or by 
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from posix.mman cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap,
-)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-
-from aionvme.errors import UsageError
 
 from aionvme.mock.engine cimport Engine
 from aionvme.mock.faults cimport kept_find, kept_forget, kept_take, rule_add, rule_find, rule_remove
-from aionvme.mock.nvm cimport copy_from_segments, copy_to_segments, map_prps, read_storage, write_storage
 from aionvme.mock.plane cimport begin, turn
+from aionvme.mock.pointers cimport copy_from_segments, copy_to_segments, map_data, map_prps
 from aionvme.mock.rings cimport (
     ABORT_REQUESTED, ABORTED_SQ_DELETION, CLASS_HIGH, CLASS_LOW, CLASS_MEDIUM, ERRORS_KEPT, Cqe,
-    ErrorNote, Kept, Namespace, Rule, RuleKind, Sq, Sqe, arbiter_rebuild, cq_create, cq_delete, cq_post,
+    ErrorNote, Kept, Limits, Rule, RuleKind, Sq, Sqe, arbiter_rebuild, cq_create, cq_delete, cq_post,
     note_error, post_status, sq_clear_busy, sq_create, sq_delete, sq_set_busy,
 )
 
@@ -95,6 +90,8 @@ cdef class Machine(Engine):
                 i += 1
             elif kept_take(&self.core, i, &kept):
                 post_status(&self.core, self.core.sqs[qid], kept.sqe.cid, ABORTED_SQ_DELETION, 0, 0)
+        if self.core.sqs[qid].fused:
+            post_status(&self.core, self.core.sqs[qid], self.core.sqs[qid].first.cid, ABORTED_SQ_DELETION, 0, 0)
         sq_delete(&self.core, self.core.sqs[qid])
 
     def delete_cq(self, uint32_t qid):
@@ -142,11 +139,11 @@ cdef class Machine(Engine):
 
     # -- commands --------------------------------------------------------------------------------------------
 
-    def note_error(self, uint32_t cid, uint32_t nsid, uint32_t status):
-        """An admin command failed: for the error information log."""
+    def note_error(self, uint32_t qid, uint32_t cid, uint32_t nsid, uint32_t status):
+        """A command that Python executed failed: for the error information log."""
         cdef Sqe sqe
         sqe.cid, sqe.nsid = <uint16_t>cid, nsid
-        note_error(&self.core, 0, &sqe, <uint16_t>status, 0)
+        note_error(&self.core, <uint16_t>qid, &sqe, <uint16_t>status, 0)
 
     def errors(self):
         """What failed, the last first: (count, sqid, cid, status, lba, nsid)."""
@@ -181,7 +178,7 @@ cdef class Machine(Engine):
         """Gives the host data; the command's status."""
         cdef uint16_t status = map_prps(&self.core, prp1, prp2, <size_t>len(data))
         if status == 0:
-            copy_to_segments(&self.core, <const uint8_t *>PyBytes_AS_STRING(data))
+            copy_to_segments(&self.core.data, <const uint8_t *>PyBytes_AS_STRING(data))
         return status
 
     def data_out(self, uint64_t prp1, uint64_t prp2, size_t nbytes):
@@ -190,8 +187,36 @@ cdef class Machine(Engine):
         if status:
             return status, b""
         data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
-        copy_from_segments(&self.core, <uint8_t *>PyBytes_AS_STRING(data))
+        copy_from_segments(&self.core.data, <uint8_t *>PyBytes_AS_STRING(data))
         return 0, data
+
+    def command_in(self, bytes raw, bytes data):
+        """Gives the host the data of a command of an I/O queue; the command's status."""
+        cdef uint16_t status = map_data(&self.core, <const Sqe *>PyBytes_AS_STRING(raw), <size_t>len(data), False)
+        if status == 0:
+            copy_to_segments(&self.core.data, <const uint8_t *>PyBytes_AS_STRING(data))
+        return status
+
+    def command_out(self, bytes raw, size_t nbytes):
+        """Takes the host's data of a command of an I/O queue: its status, and the bytes."""
+        cdef uint16_t status = map_data(&self.core, <const Sqe *>PyBytes_AS_STRING(raw), nbytes, True)
+        if status:
+            return status, b""
+        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
+        copy_from_segments(&self.core.data, <uint8_t *>PyBytes_AS_STRING(data))
+        return 0, data
+
+    @property
+    def max_transfer(self):
+        """Bytes that one command may move."""
+        return self.core.max_transfer
+
+    def set_limits(self, dict limits):
+        """What it can be told to do: some or all of the fields of `Limits`."""
+        cdef Limits *own = &self.core.limits
+        cdef dict now = own[0]
+        now.update(limits)
+        own[0] = now
 
     def set_silent(self, bint silent):
         """Fetches everything and completes nothing."""
@@ -257,47 +282,3 @@ cdef class Machine(Engine):
             return False
         post_status(&self.core, self.core.sqs[qid], <uint16_t>cid, ABORT_REQUESTED, 0, 0)
         return True
-
-    # -- storage ---------------------------------------------------------------------------------------------
-
-    def add_namespace(self, uint32_t nsid, uint32_t shift, uint64_t nblocks, int fd, uint64_t offset,
-                      bint active):
-        """Gives a namespace storage: a part of a file, or (`fd` negative) memory, touched when it is used."""
-        cdef Namespace *ns = &self.core.namespaces[nsid - 1]
-        cdef void *memory
-        ns.fd, ns.shift, ns.nblocks, ns.offset = fd, shift, nblocks, offset
-        if fd < 0:
-            memory = mmap(NULL, nblocks << shift, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-            if memory == MAP_FAILED:
-                raise MemoryError(f"no address space for a namespace of {nblocks << shift} bytes")
-            ns.memory = <uint8_t *>memory
-        ns.active = active
-
-    def free_storage(self):
-        """Gives the memory of the namespaces back."""
-        self._free_storage()
-
-    cdef int check_namespace(self, uint32_t nsid, uint64_t offset, uint64_t nbytes) except -1:
-        if nsid == 0 or nsid > self.core.nn or not self.core.namespaces[nsid - 1].active:
-            raise UsageError(f"there is no namespace {nsid}")
-        size = self.core.namespaces[nsid - 1].nblocks << self.core.namespaces[nsid - 1].shift
-        if offset > size or nbytes > size - offset:
-            raise UsageError(f"{nbytes} bytes at {offset} are not within namespace {nsid} of {size} bytes")
-        return 0
-
-    def peek(self, uint32_t nsid, uint64_t offset, uint64_t nbytes):
-        """Bytes of a namespace."""
-        self.check_namespace(nsid, offset, nbytes)
-        cdef Namespace *ns = &self.core.namespaces[nsid - 1]
-        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
-        if read_storage(ns, offset, <uint8_t *>PyBytes_AS_STRING(data), nbytes) < 0:
-            raise OSError("the mock's storage could not be read")
-        return data
-
-    def poke(self, uint32_t nsid, uint64_t offset, bytes data):
-        """Gives bytes of a namespace another value."""
-        self.check_namespace(nsid, offset, len(data))
-        cdef Namespace *ns = &self.core.namespaces[nsid - 1]
-        if write_storage(ns, offset, <uint8_t *>PyBytes_AS_STRING(data), len(data)) < 0:
-            raise OSError("the mock's storage could not be written")

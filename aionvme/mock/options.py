@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from aionvme.errors import AddressError, UsageError
+from aionvme.mock.commands import CommandOptions, Commands
 from aionvme.pci.address import parse_size
 
 __all__ = ["DRIVES", "MockOptions", "NamespaceConfig"]
@@ -56,23 +57,66 @@ class NamespaceConfig:
         lba: Bytes of a block, a power of two from 512 to 65536.
         noiob: Namespace optimal I/O boundary in blocks, 0 for none.
         active: Whether it is attached to the controller; its identifier is taken in either case.
+        metadata: Bytes of metadata of each block.
+        extended: Metadata follows its block in the host's memory; else it is where MPTR points.
+        pi: Type of protection information, 1 to 3; 0 for none.
+        pi_first: It is the first bytes of the metadata, not the last.
+        guard: Bits of its guard: 16 (8 bytes of metadata) or 64 (16 bytes).
+        sts: Bits of its storage tag, at most 32, or 48 with a guard of 64.
     """
 
     size: int = 64 * MiB
     lba: int = attrs.field(default=512, validator=_lba)
     noiob: int = attrs.field(default=0, validator=_within(0, 65535))
     active: bool = True
+    metadata: int = attrs.field(default=0, validator=_within(0, 4096))
+    extended: bool = False
+    pi: int = attrs.field(default=0, validator=_within(0, 3))
+    pi_first: bool = False
+    guard: int = 16
+    sts: int = attrs.field(default=0, validator=_within(0, 48))
 
     def __attrs_post_init__(self) -> None:
+        self._check_protection()
         if self.size < self.lba or self.size % self.lba:
             raise UsageError(
                 f"size must be a multiple of the block size {self.lba} and not 0, not {self.size}"
             )
 
+    def _check_protection(self) -> None:
+        if self.guard not in (16, 64):
+            raise UsageError(f"guard must be 16 or 64, not {self.guard}")
+        if self.pi and self.metadata < self.pi_bytes:
+            raise UsageError(f"pi={self.pi} takes {self.pi_bytes} bytes of metadata, not {self.metadata}")
+        if self.extended and not self.metadata:
+            raise UsageError("extended=True is for namespaces with metadata")
+        if self.sts and (not self.pi or self.sts > self.tag_bits):
+            raise UsageError(f"sts is at most {self.tag_bits}, with protection information, not {self.sts}")
+
     @property
     def nblocks(self) -> int:
         """Blocks of the namespace."""
         return self.size // self.lba
+
+    @property
+    def pi_bytes(self) -> int:
+        """Bytes of protection information, where there is any."""
+        return 8 if self.guard == 16 else 16
+
+    @property
+    def pi_offset(self) -> int:
+        """Where it is in the metadata."""
+        return 0 if self.pi_first else max(self.metadata - self.pi_bytes, 0)
+
+    @property
+    def tag_bits(self) -> int:
+        """Bits of storage tag and reference tag together."""
+        return 32 if self.guard == 16 else 48
+
+    @property
+    def stored(self) -> int:
+        """Bytes of blocks and metadata."""
+        return self.size + self.nblocks * self.metadata
 
 
 def _mdts(value: int) -> int:
@@ -85,6 +129,10 @@ def _mdts(value: int) -> int:
             f"mdts must be a power of two in bytes, 4096 or more, or the power itself, not {value}"
         )
     return power
+
+
+def _whole_pages(nbytes: int) -> int:
+    return -(-nbytes // PAGE) * PAGE
 
 
 @attrs.frozen(kw_only=True)
@@ -109,17 +157,27 @@ class MockOptions:
     abort_limit: int = attrs.field(default=4, validator=_within(1, 256))
     event_limit: int = attrs.field(default=4, validator=_within(1, 256))
     drive: str = attrs.field(default="thread", validator=_one_of_drives)
+    cmb: int = attrs.field(default=0, converter=_whole_pages, validator=_within(0, 1 << 30))
+    shadow_doorbells: bool = True
+    commands: Commands = attrs.field(factory=Commands)
 
     @classmethod
     def make(
-        cls, namespaces: int | Sequence[NamespaceConfig], size: int, lba: int, noiob: int, **others: Any
+        cls,
+        namespaces: int | Sequence[NamespaceConfig],
+        alike: Mapping[str, Any],
+        commands: CommandOptions,
+        **others: Any,
     ) -> MockOptions:
         """From a number of namespaces that are alike, or from their sequence."""
         if isinstance(namespaces, int):
             if not 1 <= namespaces <= 1024:
                 raise UsageError(f"namespaces must be from 1 to 1024, not {namespaces}")
-            namespaces = [NamespaceConfig(size=size, lba=lba, noiob=noiob)] * namespaces
-        return cls(namespaces=tuple(namespaces), **others)
+            namespaces = [NamespaceConfig(**alike)] * namespaces
+        unknown = commands.keys() - CommandOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"a mock controller has no option {', '.join(sorted(unknown))}")
+        return cls(namespaces=tuple(namespaces), commands=Commands(**commands), **others)
 
     @property
     def timeout_units(self) -> int:
@@ -131,7 +189,7 @@ class MockOptions:
         """Bytes of one command. Without a limit it is what NLB can say."""
         if self.mdts:
             return PAGE << self.mdts
-        return max(65536 * config.lba for config in self.namespaces)
+        return max(65536 * (config.lba + config.metadata) for config in self.namespaces)
 
     @property
     def doorbell_stride(self) -> int:
@@ -159,6 +217,12 @@ def _drive(text: str) -> str:
     return text
 
 
+def _number(text: str) -> int:
+    return int(text, 0)
+
+
+_COMMANDS = {name: str(getattr(Commands(), name)) for name in CommandOptions.__annotations__}
+
 # What an address can say, how it is read, and what it looks like.
 _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "size": (parse_size, "64MiB"),
@@ -180,6 +244,15 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "mpsmax": (int, "4"),
     "num_irqs": (int, "65"),
     "drive": (_drive, "thread|loop"),
+    "metadata": (int, "8"),
+    "extended": (_switch, "0|1"),
+    "pi": (int, "1"),
+    "pi_first": (_switch, "0|1"),
+    "guard": (int, "16|64"),
+    "sts": (int, "0"),
+    "cmb": (parse_size, "64KiB"),
+    "shadow_doorbells": (_switch, "0|1"),
+    **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 
 

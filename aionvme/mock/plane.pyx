@@ -5,12 +5,13 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from aionvme.mock.faults cimport intercept
-from aionvme.mock.nvm cimport execute_nvm
+from aionvme.mock.faults cimport abort_preempted, intercept
+from aionvme.mock.nvm cimport execute_fused, execute_nvm
 from aionvme.mock.rings cimport (
-    CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, SQE_BYTES,
-    Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy, mock_load, note_error, post_status,
-    sq_entry, sq_look,
+    CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, FOR_PYTHON,
+    INVALID_FIELD, MISSING_FUSED, SQE_BYTES, Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy,
+    mock_exchange, mock_load, note_error, post_status, pthread_mutex_lock, pthread_mutex_unlock, sq_clear_busy,
+    sq_entry, sq_look, sq_set_busy,
 )
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
@@ -92,17 +93,74 @@ cdef inline bint _fetch(Core *core, Sq *sq, Sqe *sqe) noexcept nogil:
     return True
 
 
-cdef void begin(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
-    """Executes a command, or hands it to Python when it is an admin command."""
-    cdef uint16_t status
-    if sq.qid == 0:
-        core.admin = sqe[0]
-        core.admin_waiting = True
-        return
-    status = execute_nvm(core, sqe)
+cdef inline void _end(Core *core, Sq *sq, const Sqe *sqe, uint16_t status) noexcept nogil:
     if status:
         note_error(core, sq.qid, sqe, status, sqe.cdw10 | <uint64_t>sqe.cdw11 << 32)
-    post_status(core, sq, sqe.cid, status, 0, 0)
+    post_status(core, sq, sqe.cid, status, core.result, 0)
+    core.result = 0
+
+
+cdef void _hand_over(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
+    core.admin = sqe[0]
+    core.admin_qid = sq.qid
+    core.admin_waiting = True
+
+
+cdef void _miss(Core *core, Sq *sq) noexcept nogil:
+    """The first of a pair was not followed by its second."""
+    sq.fused = False
+    sq_clear_busy(sq, sq.first.cid)
+    _end(core, sq, &sq.first, MISSING_FUSED | DNR)
+
+
+cdef bint _fuse(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
+    """Fused operations (Base 2.0, 3.4.2): the two are neighbours in their queue. Whether it took the
+    command."""
+    cdef uint8_t fuse = sqe.flags & 3
+    cdef uint16_t[2] statuses
+    if fuse and not core.limits.fuses & 1 or fuse == 3:
+        _end(core, sq, sqe, INVALID_FIELD | DNR)
+        return True
+    if sq.fused and fuse != 2:
+        _miss(core, sq)
+    if fuse == 0:
+        return False
+    if fuse == 1:
+        sq.first, sq.fused = sqe[0], True
+        sq_set_busy(core, sq, sqe.cid)
+        return True
+    if not sq.fused:
+        _end(core, sq, sqe, MISSING_FUSED | DNR)
+        return True
+    sq.fused = False
+    sq_clear_busy(sq, sq.first.cid)
+    if core.lock != NULL:
+        pthread_mutex_lock(core.lock)
+    execute_fused(core, &sq.first, sqe, statuses)
+    if core.lock != NULL:
+        pthread_mutex_unlock(core.lock)
+    _end(core, sq, &sq.first, statuses[0])
+    _end(core, sq, sqe, statuses[1])
+    return True
+
+
+cdef void begin(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
+    """Executes a command, or hands it to Python when it is for the admin side."""
+    cdef uint16_t status
+    if sq.qid == 0:
+        _hand_over(core, sq, sqe)
+        return
+    if (sqe.flags & 3 or sq.fused) and _fuse(core, sq, sqe):
+        return
+    if core.lock != NULL:
+        pthread_mutex_lock(core.lock)
+    status = execute_nvm(core, sqe)
+    if core.lock != NULL:
+        pthread_mutex_unlock(core.lock)
+    if status == FOR_PYTHON:
+        _hand_over(core, sq, sqe)
+    else:
+        _end(core, sq, sqe, status)
 
 
 cdef inline void _take(Core *core, Sq *sq) noexcept nogil:
@@ -129,6 +187,8 @@ cdef uint32_t turn(Core *core, uint32_t limit) noexcept nogil:
     cdef Sq *sq
     if core.nblocked and core.running:
         _drain_backlogs(core)
+    if mock_load(&core.attention) and mock_exchange(&core.attention, 0):
+        abort_preempted(core)
     while core.running and done < limit and not core.admin_waiting:
         sq = _next_queue(core)
         if sq == NULL:

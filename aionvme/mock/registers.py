@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 CAP, VS, INTMS, INTMC, CC, CSTS, NSSR = 0x00, 0x08, 0x0C, 0x10, 0x14, 0x1C, 0x20
 AQA, ASQ, ACQ, CRTO = 0x24, 0x28, 0x30, 0x68
+CMBLOC, CMBSZ, CMBMSC, CMBSTS = 0x38, 0x3C, 0x50, 0x58
 VERSION_2_0 = 0x00020000
 
 RDY, CFS, SHST_SHIFT, NSSRO = 1, 2, 2, 1 << 4
@@ -34,6 +35,7 @@ def capabilities(options: MockOptions) -> int:
         | 1 << 36  # NSSRS
         | 1 << 37  # CSS: the NVM command set
         | options.mpsmax << 52
+        | bool(options.cmb) << 57  # CMBS
         | 1 << 59  # CRMS: ready only with media, as 2.0 requires
     )
 
@@ -46,10 +48,11 @@ class Registers:
         gone: The device was removed: all registers read as ones.
     """
 
-    def __init__(self, machine: Machine, options: MockOptions, admin: Admin) -> None:
+    def __init__(self, machine: Machine, options: MockOptions, admin: Admin, cmb_offset: int) -> None:
         self._machine = machine
         self._options = options
         self._admin = admin
+        self._cmb_offset = cmb_offset
         self._ready_at: float | None = None  # when RDY follows EN
         self._shut_down_at: float | None = None
         self.stuck = False
@@ -67,6 +70,7 @@ class Registers:
             return
         machine = self._machine
         self._drop()
+        machine.set_cmb(0, 0, 0)
         machine.fill_bar(0)
         machine.set64(CAP, capabilities(self._options))
         machine.set32(VS, VERSION_2_0)
@@ -131,6 +135,7 @@ class Registers:
                 self._mask(offset, value)
             elif offset == NSSR and value == _NSSR_MAGIC:
                 self.reset()
+                self._admin.power_loss()
                 machine.set32(CSTS, NSSRO)
             elif offset == CSTS and value & NSSRO:
                 machine.set32(CSTS, machine.get32(CSTS) & ~NSSRO)  # write 1 to clear
@@ -140,6 +145,9 @@ class Registers:
                 machine.set32(offset, value & ~0xFFF)
             elif offset in (ASQ + 4, ACQ + 4):
                 machine.set32(offset, value)
+            elif offset in (CMBMSC, CMBMSC + 4) and self._options.cmb:
+                machine.set32(offset, value & ~0xFFC if offset == CMBMSC else value)
+                self._set_cmb()
 
     def _mask(self, offset: int, value: int) -> None:
         mask = self._machine.get32(INTMS)
@@ -147,6 +155,17 @@ class Registers:
         self._machine.set32(INTMS, mask)
         self._machine.set32(INTMC, mask)
         self._machine.set_irq_mask(mask)
+
+    def _set_cmb(self) -> None:
+        """Controller memory buffer (3.1.3.11 to 3.1.3.15): CRE shows where it is, CMSE puts it at CBA."""
+        machine, msc = self._machine, self._machine.get64(CMBMSC)
+        shown = bool(msc & 1)
+        # In BAR 0, of units of 4 KiB; it takes submission queues.
+        machine.set32(CMBLOC, self._cmb_offset // 4096 << 12 if shown else 0)
+        machine.set32(CMBSZ, self._options.cmb // 4096 << 12 | 1 if shown else 0)
+        enabled = msc & 3 == 3
+        done = machine.set_cmb(self._cmb_offset, self._options.cmb if enabled else 0, msc & ~0xFFF)
+        machine.set32(CMBSTS, 0 if done else 1)  # CBAI: it overlaps memory
 
     def _write_cc(self, value: int) -> None:
         before = self.cc

@@ -17,6 +17,20 @@ cdef extern from "../mock/order.h" nogil:
     void mock_wake(volatile uint32_t *word)
     uint64_t mock_nanoseconds()
 
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_mutexattr_t:
+        pass
+    int PTHREAD_MUTEX_RECURSIVE
+    int pthread_mutexattr_init(pthread_mutexattr_t *attr)
+    int pthread_mutexattr_settype(pthread_mutexattr_t *attr, int kind)
+    int pthread_mutexattr_destroy(pthread_mutexattr_t *attr)
+    int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
         void *iov_base
@@ -43,12 +57,34 @@ cdef enum:
     INTERNAL_ERROR = 0x06
     ABORT_REQUESTED = 0x07
     ABORTED_SQ_DELETION = 0x08
+    FAILED_FUSED = 0x09
+    MISSING_FUSED = 0x0A
     INVALID_NAMESPACE = 0x0B
+    INVALID_SGL_SEGMENT = 0x0D
+    INVALID_SGL_COUNT = 0x0E
+    DATA_SGL_LENGTH = 0x0F
+    METADATA_SGL_LENGTH = 0x10
+    SGL_TYPE_INVALID = 0x11
+    INVALID_CMB_USE = 0x12
     INVALID_PRP_OFFSET = 0x13
+    ABORTED_PREEMPT = 0x1B
+    SGL_GRANULARITY = 0x1E
     LBA_OUT_OF_RANGE = 0x80
+    RESERVATION_CONFLICT = 0x83
+    INVALID_FORMAT = 0x10A
+    INVALID_PROTECTION = 0x181
+    SIZE_LIMIT = 0x183
+    INCOMPATIBLE_FORMAT = 0x185
+    OVERLAPPING_RANGE = 0x187
     WRITE_FAULT = 0x280
     READ_ERROR = 0x281
+    GUARD_ERROR = 0x282
+    APP_TAG_ERROR = 0x283
+    REF_TAG_ERROR = 0x284
     COMPARE_FAILURE = 0x285
+    STORAGE_TAG_ERROR = 0x288
+    # No status: Python executes the command and completes it.
+    FOR_PYTHON = 0x8000
 
 
 cdef struct Sqe:
@@ -89,7 +125,10 @@ cdef struct Sq:
     uint8_t *memory         # NULL: not linear here, entries are translated one by one
     uint64_t base
     uint64_t epoch          # of the map when `memory` was found
-    const volatile uint32_t *doorbell
+    const volatile uint32_t *doorbell   # in BAR 0, or shadowed in the host's memory
+    volatile uint8_t *register
+    bint fused              # the first of two fused commands waits for the second
+    Sqe first
     uint32_t nbusy
     uint64_t *busy          # a bit per CID that was fetched and not completed at once
     uint64_t fetched
@@ -113,6 +152,7 @@ cdef struct Cq:
     uint64_t base
     uint64_t epoch
     const volatile uint32_t *doorbell
+    volatile uint8_t *register
     Cqe *backlog            # completions that wait for room, in order
     size_t nbacklog
     size_t backlog_capacity
@@ -120,13 +160,59 @@ cdef struct Cq:
     uint64_t interrupts
 
 
+cdef enum:
+    MEMBERS = 8             # controllers of one subsystem
+    DENY_READ = 1
+    DENY_WRITE = 2
+
+
 cdef struct Namespace:
     bint active
+    bint plain              # no metadata, no reservation, no bad block: a read is a copy
     int fd                  # of a file, or -1 for memory
     uint32_t shift          # block size is 1 << shift
     uint64_t nblocks
     uint64_t offset         # in the file
     uint8_t *memory
+    uint32_t meta           # bytes of metadata of a block
+    bint extended           # they follow the block's data in the host's memory
+    uint64_t meta_offset    # in the file
+    uint8_t *metadata       # protection information is stored inverted: holes read as FFh
+    uint32_t pi             # type of protection information, 0 to 3
+    uint32_t pi_bytes       # 8 with a guard of 16 bits, 16 with one of 64
+    uint32_t pi_offset      # in the metadata
+    uint32_t sts            # bits of the storage tag
+    uint64_t *bad           # a bit for each block that can't be read; NULL when there never was one
+    uint64_t nbad
+    uint32_t reserved       # type of the reservation, 0 for none
+    uint8_t[MEMBERS] denied  # what it denies each controller
+    uint32_t[MEMBERS] preempted  # commands that are kept there are aborted
+
+
+# Memory of a command: what a data pointer or a metadata pointer describes.
+cdef struct Segments:
+    iovec *items
+    size_t count
+    size_t capacity
+    bint buckets            # some are bit buckets, with base NULL
+
+
+# What a controller can be told to do and not to do (Identify says the same).
+cdef struct Limits:
+    uint32_t oncs
+    uint32_t fuses
+    uint32_t ocfs
+    uint32_t cdfe           # copy formats that the host enabled
+    uint32_t sgls
+    uint64_t verify         # bytes, 0 for no limit
+    uint64_t zeroes
+    uint64_t uncorrectable
+    uint32_t dmrl
+    uint32_t dmrsl
+    uint64_t dmsl
+    uint32_t mssrl
+    uint32_t mcl
+    uint32_t msrc
 
 
 # What is done with a command that matches; the first rule that matches has it.
@@ -196,8 +282,20 @@ cdef struct Core:
     bint running            # ready: commands are taken
     bint special            # silent, or there are rules: look before executing
     bint silent
-    bint admin_waiting      # `admin` waits for Python
+    bint admin_waiting      # `admin`, of queue `admin_qid`, waits for Python
+    uint16_t admin_qid
     Sqe admin
+    uint32_t member         # which controller of its subsystem it is
+    pthread_mutex_t *lock   # held over a command where the subsystem has more controllers
+    volatile uint32_t attention  # some of `Namespace.preempted` is set
+    uint32_t result         # dword 0 of the completion
+    Limits limits
+    uint8_t *cmb            # controller memory buffer
+    size_t cmb_bytes
+    uint8_t *shadow         # doorbells, and what the controller last saw of them
+    volatile uint8_t *eventidx
+    uint64_t shadow_iova
+    uint64_t eventidx_iova
     Rule *rules
     size_t nrules
     size_t rules_capacity
@@ -215,9 +313,10 @@ cdef struct Core:
     uint32_t nn
     uint32_t page_shift
     size_t max_transfer     # bytes
-    iovec *segments         # memory of the command in hand
-    size_t nsegments
-    size_t segments_capacity
+    Segments data           # memory of the command in hand
+    Segments meta
+    uint8_t *stage          # room for blocks that are looked at on their way
+    size_t stage_bytes
     bint fatal              # a queue's memory could not be reached
     uint32_t bad_registers  # stores to doorbells of queues that do not exist
     uint32_t bad_values     # stores of values that cannot be
@@ -348,6 +447,10 @@ cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t 
     note.nsid, note.lba = sqe.nsid, lba
 
 
+cdef void shadow_sq(Core *core, Sq *sq) noexcept nogil
+cdef void shadow_cq(Core *core, Cq *cq) noexcept nogil
+cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogil
+cdef void ask_for_doorbells(Core *core) noexcept nogil
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil
 cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil
 
@@ -360,5 +463,5 @@ cdef void sq_clear_busy(Sq *sq, uint16_t cid) noexcept nogil
 cdef void sq_delete(Core *core, Sq *sq) noexcept nogil
 cdef void cq_delete(Core *core, Cq *cq) noexcept nogil
 cdef void arbiter_rebuild(Core *core) noexcept nogil
-cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1
+cdef int core_init(Core *core, uint32_t nqueues, size_t max_transfer) except -1
 cdef void core_free(Core *core) noexcept nogil

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
-from aionvme.mock.iommu cimport iova_clear
+from aionvme.mock.iommu cimport iova_clear, iova_translate
 
 cdef enum:
     BUSY_WORDS = 65536 // 64
@@ -44,6 +44,58 @@ cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
     return 0
 
 
+cdef volatile uint8_t *_shadow_of(Core *core, volatile uint8_t *doorbell) noexcept nogil:
+    """Where the host says the same in its own memory: as far into it as the doorbell is from 1000h."""
+    return core.shadow + (doorbell - core.bar - 0x1000)
+
+
+cdef void shadow_sq(Core *core, Sq *sq) noexcept nogil:
+    """The admin queue has no shadow: drivers that have one for all others do without it there."""
+    sq.doorbell = <const volatile uint32_t *>sq.register
+    if core.shadow != NULL and sq.qid:
+        sq.doorbell = <const volatile uint32_t *>_shadow_of(core, sq.register)
+        aio_mmio_write32(<volatile uint8_t *>sq.doorbell, sq.tail)
+
+
+cdef void shadow_cq(Core *core, Cq *cq) noexcept nogil:
+    cq.doorbell = <const volatile uint32_t *>cq.register
+    if core.shadow != NULL and cq.qid:
+        cq.doorbell = <const volatile uint32_t *>_shadow_of(core, cq.register)
+        aio_mmio_write32(<volatile uint8_t *>cq.doorbell, cq.head)
+
+
+cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogil:
+    """Finds the shadow doorbells again: for what was set up now, or since the map has changed; 0 for none."""
+    cdef size_t run = 0, event_run = 0
+    cdef size_t nbytes = 2 * core.nqueues * core.doorbell_stride
+    cdef uint32_t i
+    core.shadow_iova, core.eventidx_iova = iova, eventidx
+    core.shadow = core.eventidx = NULL
+    if iova:
+        core.shadow = iova_translate(&core.map, iova, nbytes, &run)
+        core.eventidx = iova_translate(&core.map, eventidx, nbytes, &event_run)
+    if run != nbytes or event_run != nbytes:
+        core.shadow = core.eventidx = NULL
+    for i in range(core.nqueues):
+        if core.sqs[i] != NULL and core.sqs[i].live:
+            shadow_sq(core, core.sqs[i])
+        if core.cqs[i] != NULL and core.cqs[i].live:
+            shadow_cq(core, core.cqs[i])
+
+
+cdef void ask_for_doorbells(Core *core) noexcept nogil:
+    """EventIdx: the host rings when it passes what was last seen. A full barrier must follow before the
+    shadows are looked at a last time."""
+    cdef uint32_t i
+    if core.shadow == NULL:
+        return
+    for i in range(1, core.nqueues):
+        if core.sqs[i] != NULL and core.sqs[i].live:
+            aio_mmio_write32(core.eventidx + 2 * i * core.doorbell_stride, core.sqs[i].rung)
+        if core.cqs[i] != NULL and core.cqs[i].live:
+            aio_mmio_write32(core.eventidx + (2 * i + 1) * core.doorbell_stride, core.cqs[i].rung)
+
+
 cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint32_t entries, uint16_t qprio,
                    volatile uint8_t *doorbell) except NULL:
     """Makes a submission queue live. Its counters go on from a queue that had its identifier before."""
@@ -61,8 +113,10 @@ cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint3
     sq.base, sq.entries = base, entries
     sq.head = sq.tail = sq.rung = 0
     sq.epoch = core.map.epoch - 1
-    sq.doorbell = <const volatile uint32_t *>doorbell
+    sq.fused = False
+    sq.register = doorbell
     aio_mmio_write32(doorbell, 0)
+    shadow_sq(core, sq)
     sq.live = True
     core.cqs[cqid].users += 1
     arbiter_rebuild(core)
@@ -85,8 +139,9 @@ cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, ui
     cq.signal = False
     cq.nbacklog = 0
     cq.epoch = core.map.epoch - 1
-    cq.doorbell = <const volatile uint32_t *>doorbell
+    cq.register = doorbell
     aio_mmio_write32(doorbell, 0)
+    shadow_cq(core, cq)
     cq.live = True
     return cq
 
@@ -119,7 +174,8 @@ cdef void sq_delete(Core *core, Sq *sq) noexcept nogil:
     arbiter_rebuild(core)
     if sq.busy != NULL:
         memset(sq.busy, 0, BUSY_WORDS * sizeof(uint64_t))
-    aio_mmio_write32(<volatile uint8_t *>sq.doorbell, 0)
+    sq.fused = False
+    aio_mmio_write32(sq.register, 0)
 
 
 cdef void cq_delete(Core *core, Cq *cq) noexcept nogil:
@@ -129,7 +185,7 @@ cdef void cq_delete(Core *core, Cq *cq) noexcept nogil:
     cq.live = False
     cq.nbacklog = 0
     cq.signal = False
-    aio_mmio_write32(<volatile uint8_t *>cq.doorbell, 0)
+    aio_mmio_write32(cq.register, 0)
 
 
 cdef void arbiter_rebuild(Core *core) noexcept nogil:
@@ -150,25 +206,22 @@ cdef void arbiter_rebuild(Core *core) noexcept nogil:
         arbiter.count[which] += 1
 
 
-cdef int core_init(Core *core, uint32_t nqueues, uint32_t nn, size_t max_transfer) except -1:
+cdef int core_init(Core *core, uint32_t nqueues, size_t max_transfer) except -1:
     """Makes the tables; `core_free` undoes it, also when this raises."""
     cdef int i
     memset(core, 0, sizeof(Core))
-    core.nqueues, core.nn = nqueues, nn
+    core.nqueues = nqueues
     core.page_shift = 12
     core.max_transfer = max_transfer
-    core.segments_capacity = max_transfer // 4096 + 2
     core.sqs = <Sq **>calloc(nqueues, sizeof(void *))
     core.cqs = <Cq **>calloc(nqueues, sizeof(void *))
-    core.namespaces = <Namespace *>calloc(nn, sizeof(Namespace))
-    core.segments = <iovec *>calloc(core.segments_capacity, sizeof(iovec))
     core.arbiter.burst = BURST
     for i in range(CLASSES):
         core.arbiter.members[i] = <uint16_t *>calloc(nqueues, sizeof(uint16_t))
         core.arbiter.weights[i] = 1
         if core.arbiter.members[i] == NULL:
             raise MemoryError("no memory for the queues of a mock controller")
-    if core.sqs == NULL or core.cqs == NULL or core.namespaces == NULL or core.segments == NULL:
+    if core.sqs == NULL or core.cqs == NULL:
         raise MemoryError("no memory for the queues of a mock controller")
     return 0
 
@@ -186,8 +239,9 @@ cdef void core_free(Core *core) noexcept nogil:
             free(core.cqs[i])
     free(core.sqs)
     free(core.cqs)
-    free(core.namespaces)
-    free(core.segments)
+    free(core.data.items)
+    free(core.meta.items)
+    free(core.stage)
     free(core.rules)
     free(core.kept)
     free(core.irqs)

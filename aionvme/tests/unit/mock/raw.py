@@ -85,12 +85,13 @@ class Queue:
 
     def post(
         self, opcode: int, *, cid: int = 0, flags: int = 0, nsid: int = 0, prp1: int = 0, prp2: int = 0,
-        cdw10: int = 0, cdw11: int = 0, cdw12: int = 0, cdw13: int = 0, cdw14: int = 0, cdw15: int = 0,
+        mptr: int = 0, cdw2: int = 0, cdw3: int = 0, cdw10: int = 0, cdw11: int = 0, cdw12: int = 0,
+        cdw13: int = 0, cdw14: int = 0, cdw15: int = 0,
     ) -> None:  # fmt: skip
         """Writes an entry; the doorbell is not rung."""
         _SQE.pack_into(
-            self.driver.memory.bytes, self.sq + 64 * self.tail, opcode, flags, cid, nsid, 0, 0, 0, prp1, prp2,
-            cdw10, cdw11, cdw12, cdw13, cdw14, cdw15,
+            self.driver.memory.bytes, self.sq + 64 * self.tail, opcode, flags, cid, nsid, cdw2, cdw3, mptr,
+            prp1, prp2, cdw10, cdw11, cdw12, cdw13, cdw14, cdw15,
         )  # fmt: skip
         self.tail = (self.tail + 1) % self.entries
 

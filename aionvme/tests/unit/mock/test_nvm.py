@@ -87,8 +87,9 @@ def test_transfer_size(make: Make) -> None:
     assert rw(queue, ZEROES, 0, 65536, 0) == 0
 
 
-def test_flags(raw: Raw) -> None:
+def test_flags(make: Make) -> None:
     """FUA and limited retry are taken; directives, SGLs, fused and unknown commands are refused."""
+    raw = make(sgls=0, fuses=0, oncs=0x49)
     queue = raw.create(1)
     assert rw(queue, WRITE, 0, 1, raw.page_iova, flags12=3 << 30) == 0
     assert rw(queue, READ, 0, 1, raw.page_iova, flags12=3 << 30) == 0
