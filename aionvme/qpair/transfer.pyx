@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns reads, writes and compares: from a call's arguments to a request that is checked, described and submitted."""
 
+from operator import index
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memset
@@ -39,6 +41,9 @@ cdef dict POINTERS = {None: CHEAPER, False: PRP_ONLY, True: SGL_ONLY}
 cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFFFFFFFFFFFFF:
     """An argument as a number, of at most `most`."""
     cdef uint64_t number
+    if type(value) is not int:
+        # A fraction is no number of blocks; the conversion below would cut it off.
+        value = index(value)
     try:
         number = <uint64_t>value
     except OverflowError:
