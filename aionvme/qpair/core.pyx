@@ -138,6 +138,8 @@ cdef class QueuePair(Engine):
             seconds = self.default_timeout if timeout is None else timeout
         except OverflowError:
             seconds = LONGEST_TIMEOUT
+        except TypeError:
+            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}") from None
         if when_full is not None and (self.ring.first_free == NO_SLOT or self.queue_head is not None):
             raise QueueFullError(f"all {self.ring.depth} slots of {self.describe()} are in use")
         if not 0 <= seconds < LONGEST_TIMEOUT:

@@ -30,6 +30,8 @@ WHY_NOT = {
 cdef int get_buffer(object buffer, str name, Py_buffer *view, bint device_writes) except -1:
     try:
         PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE if device_writes else PyBUF_SIMPLE)
+    except TypeError:
+        raise TypeError(f"{name} must be memory (an object with the buffer protocol), not {buffer!r}") from None
     except (BufferError, ValueError) as error:
         raise UsageError(
             f"{name} must be C-contiguous{' and writable' if device_writes else ''} memory ({error})") from error

@@ -20,6 +20,8 @@ cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata,
         command = sqe
     except (BufferError, ValueError) as error:
         raise UsageError(f"sqe must be {SQE_BYTES} contiguous bytes ({error})") from error
+    except TypeError:
+        raise TypeError(f"sqe must be {SQE_BYTES} bytes, not {sqe!r}") from None
     if command.shape[0] != SQE_BYTES:
         raise UsageError(f"sqe must have {SQE_BYTES} bytes, not {command.shape[0]}")
     request = new_request(0, 0, cb_fn, cb_arg)

@@ -43,7 +43,10 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
     cdef uint64_t number
     if type(value) is not int:
         # A fraction is no number of blocks; the conversion below would cut it off.
-        value = index(value)
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be a whole number, not {value!r}") from None
     try:
         number = <uint64_t>value
     except OverflowError:
