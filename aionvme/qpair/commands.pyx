@@ -2,10 +2,12 @@
 """Owns the commands that move no blocks between host and device, but name ranges of them, and the fused pair."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
 from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, new_request
@@ -248,10 +250,22 @@ cdef class CommandQueuePair(TransferQueuePair):
         return self.send(request, timeout, when_full)
 
     def take_fused(self, Request request, compare_buf, write_buf, size_t needed):
-        """Both buffers, one behind the other as the segments of the pair."""
+        """Both buffers, one behind the other as the segments of the pair.
+
+        Each is checked to be describable by itself: half a pair must not be posted.
+        """
+        cdef uint8_t *address = NULL
+        cdef size_t nbytes = 0
+        request.segments = <Segment *>calloc(2, sizeof(Segment))
+        if request.segments == NULL:
+            raise MemoryError("no memory for two segments")
+        request.cursor.segments = request.segments
         for name, part in (("compare_buf", compare_buf), ("write_buf", write_buf)):
-            nbytes = len(part) if type(part) is DmaBuffer else memoryview(part).nbytes
+            self.hold_more(request, part, name, False, &address, &nbytes)
             if nbytes < needed:
                 raise UsageError(f"{name} has {nbytes} bytes; the blocks need {needed}")
-        self.take_segments(
-            request, (memoryview(compare_buf)[:needed], memoryview(write_buf)[:needed]), 2 * needed, False, True)
+            self.check_mapped(address, needed, name, 3)
+            request.segments[request.cursor.count].address = address
+            request.segments[request.cursor.count].nbytes = needed
+            request.cursor.count += 1
+        request.nbytes = 2 * needed
