@@ -23,7 +23,6 @@ cdef enum:
     DEALLOCATE = 1 << 25            # DEAC of Write Zeroes, command dword 12
     FUSED_FIRST = 1
     FUSED_SECOND = 2
-cdef tuple NO_TAGS = (None, 0, 0, 0)
 
 
 cdef class CommandQueuePair(TransferQueuePair):
@@ -40,8 +39,9 @@ cdef class CommandQueuePair(TransferQueuePair):
         self.limits.require(opcode)
         request = new_request(opcode, ns.nsid, cb_fn, cb_arg)
         self.aim(request, ns, lba, nblocks, &count)
-        ref_tag, app_tag, app_mask, storage_tag = tags
-        self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, allowed)
+        if tags is not None:
+            ref_tag, app_tag, app_mask, storage_tag = tags
+            self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, allowed)
         request.boundary = ns.boundary
         if most_bytes:
             request.piece_blocks = <uint32_t>min(
@@ -99,7 +99,7 @@ cdef class CommandQueuePair(TransferQueuePair):
                                    when_full=None):
         """`write_uncorrectable` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.on_range(
-            int(NvmOpcode.WRITE_UNCORRECTABLE), ns, lba, nblocks, self.limits.write_uncorrectable_bytes, 0, 0, NO_TAGS,
+            int(NvmOpcode.WRITE_UNCORRECTABLE), ns, lba, nblocks, self.limits.write_uncorrectable_bytes, 0, 0, None,
             cb_fn, cb_arg, timeout, when_full)
 
     def verify(self, Namespace ns not None, lba, nblocks, *, io_flags=0, ref_tag=None, app_tag=0, app_mask=0,
