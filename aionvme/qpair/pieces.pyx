@@ -162,19 +162,19 @@ cdef class Pieces(RequestOwner):
 
     cdef void move_on(self, Request request, uint64_t blocks, size_t nbytes) noexcept:
         """The piece is posted: what is left of the request begins after it."""
-        cdef uint64_t ref
+        cdef uint64_t tags
         if request.blocks_left > blocks:
             request.blocks_left -= blocks
             request.lba += blocks
             cursor_skip(&request.cursor, nbytes)
             if request.metadata != NULL:
                 request.metadata += blocks * request.metadata_unit
-            if request.counts_ref:
-                # 32 bits in dword 14, and where the guard has 64 bits 16 more in dword 3 (NVM 1.0, 5.2.1.4).
-                ref = (request.sqe.cdw14 | <uint64_t>(request.sqe.cdw3 & 0xFFFF) << 32) + blocks
-                request.sqe.cdw14 = <uint32_t>ref
-                if request.wide_ref:
-                    request.sqe.cdw3 = (request.sqe.cdw3 & 0xFFFF0000) | <uint32_t>((ref >> 32) & 0xFFFF)
+            if request.ref_mask:
+                # It wraps within its width, below the storage tag (NVM 1.0, 5.2.1.4).
+                tags = request.sqe.cdw14 | <uint64_t>request.sqe.cdw3 << 32
+                tags = (tags & ~request.ref_mask) | ((tags + blocks) & request.ref_mask)
+                request.sqe.cdw14 = <uint32_t>tags
+                request.sqe.cdw3 = <uint32_t>(tags >> 32)
         elif request.program:
             cursor_skip(&request.cursor, nbytes)
         else:

@@ -56,6 +56,10 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
     return number
 
 
+cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
+    return ~<uint64_t>0 if width >= 64 else (<uint64_t>1 << width) - 1
+
+
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
     """A request that owns nothing yet."""
     cdef Request request = Request.__new__(Request)
@@ -112,8 +116,8 @@ cdef class TransferQueuePair(QueuePair):
     cdef int protect(self, Request request, Namespace ns, object io_flags, object ref_tag, object app_tag,
                      object app_mask, object storage_tag, uint64_t allowed) except -1:
         """Flags and tags of end-to-end protection (NVM 1.0, 5.2)."""
-        cdef uint64_t flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF), reference, tags
-        cdef uint32_t width = 32
+        cdef uint64_t flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF), reference, storage = 0, mask
+        cdef uint32_t width
         if flags & ~allowed:
             raise UsageError(f"io_flags {IoFlags(flags & ~allowed)!r}: this command does not take them")
         request.sqe.cdw12 = <uint32_t>flags
@@ -123,30 +127,32 @@ cdef class TransferQueuePair(QueuePair):
                     f"{ns!r} has no protection information: io_flags with PRACT or PRCHK, ref_tag, app_tag, app_mask "
                     "and storage_tag mean nothing there")
             return 0
-        if ns.pi_size == 16:
-            width = 48 - ns.storage_tag_bits
+        width = ns.tag_bits - ns.storage_tag_bits
+        mask = low_bits(width)
         if ref_tag is not None:
-            reference = as_unsigned(ref_tag, "ref_tag", (<uint64_t>1 << width) - 1)
+            reference = as_unsigned(ref_tag, "ref_tag", mask)
         elif ns.pi_type == 2 and flags & (FLAG_PRCHK_REF | FLAG_PRACT):
             raise UsageError("ref_tag: give the initial reference tag: with protection type 2 it is not the LBA")
         else:
-            reference = request.lba & ((<uint64_t>1 << width) - 1) if ns.pi_type == 1 else 0
-        if ns.pi_type == 1 and flags & FLAG_PRCHK_REF and reference != request.lba & ((<uint64_t>1 << width) - 1):
+            reference = request.lba & mask if ns.pi_type == 1 else 0
+        if ns.pi_type == 1 and flags & FLAG_PRCHK_REF and reference != request.lba & mask:
             raise UsageError(
                 f"ref_tag {ref_tag}: with protection type 1 it is the lowest {width} bits of the LBA, or the command "
                 "fails")
-        tags = reference
         if ns.storage_tag_bits:
-            tags |= as_unsigned(storage_tag, "storage_tag", (<uint64_t>1 << ns.storage_tag_bits) - 1) << width
+            storage = as_unsigned(storage_tag, "storage_tag", low_bits(ns.storage_tag_bits))
         elif storage_tag:
             raise UsageError(f"storage_tag: {ns!r} has none (STS is 0)")
-        request.sqe.cdw14 = <uint32_t>tags
-        if ns.pi_size == 16:
-            request.sqe.cdw3 = <uint32_t>((tags >> 32) & 0xFFFF)
-            request.wide_ref = True
+        # Both together, the reference tag in the low bits: 32 in dword 14, the next in dword 3, of 80 the last in dword 2.
+        if width < 64:
+            reference |= storage << width
+        request.sqe.cdw14 = <uint32_t>reference
+        request.sqe.cdw3 = <uint32_t>(reference >> 32)
+        if ns.tag_bits > 64:
+            request.sqe.cdw2 = <uint32_t>(storage >> (64 - width))
         request.sqe.cdw15 = <uint32_t>(
             as_unsigned(app_mask, "app_mask", 0xFFFF) << 16 | as_unsigned(app_tag, "app_tag", 0xFFFF))
-        request.counts_ref = ns.pi_type != 3
+        request.ref_mask = mask if ns.pi_type != 3 else 0
         return 0
 
     cdef Request transfer(self, uint8_t opcode, Namespace ns, object buf, object iov, object lba, object nblocks,
