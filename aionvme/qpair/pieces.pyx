@@ -21,7 +21,7 @@ cdef enum:
 
 WHY_NOT = {
     int(NOT_MAPPED): "is not mapped for DMA by this controller (any more)",
-    int(TOO_MANY): "is in more segments than one command can describe for one block",
+    int(TOO_MANY): "is in more segments than one command can describe",
     int(UNALIGNED): "has a segment that begins or ends where neither a PRP list nor this controller's SGLs can",
     int(BIT_BUCKET): "has a bit bucket, which this controller's SGLs do not have (SGLS bit 16)",
 }
@@ -241,8 +241,11 @@ cdef class Pieces(RequestOwner):
             return False
         return cursor_run(self.dma, &request.cursor, nbytes, &iova, &bucket) == nbytes
 
-    cdef Described plan(self, Request request, size_t *stuck) noexcept:
-        """Whether every piece of a request can be described; where not, *stuck is the byte at which it fails."""
+    cdef Described plan(self, Request request, bint whole, size_t *stuck) noexcept:
+        """Whether every piece of a request can be described; where not, *stuck is the byte at which it fails.
+
+        A `whole` request has to be one piece.
+        """
         cdef Cursor cursor = request.cursor
         cdef uint64_t lba = request.lba, left = request.blocks_left, blocks, ref3 = request.sqe.cdw3
         cdef uint32_t cdw14 = request.sqe.cdw14
@@ -260,6 +263,9 @@ cdef class Pieces(RequestOwner):
                 break
             stuck[0] += nbytes
             if request.blocks_left == blocks:
+                break
+            if whole:
+                result = TOO_MANY
                 break
             self.move_on(request, blocks, nbytes)
         request.cursor, request.lba, request.blocks_left, request.metadata = cursor, lba, left, metadata

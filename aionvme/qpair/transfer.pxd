@@ -25,5 +25,6 @@ cdef class TransferQueuePair(QueuePair):
     cdef int take_segments(self, Request request, object iov, size_t needed, bint device_writes,
                            bint mapped) except -1
     cdef int _raw_segment(self, Request request, tuple part, uint8_t **where, size_t *nbytes) except -1
-    cdef int settle_segments(self, Request request, size_t needed, bint device_writes, bint bounce) except -1
+    cdef int settle_segments(self, Request request, str name, size_t needed, bint device_writes,
+                             bint bounce) except -1
     cdef Request send(self, Request request, object timeout, object when_full)

@@ -195,12 +195,12 @@ cdef class TransferQueuePair(QueuePair):
             else:
                 self.take_segments(request, iov, needed, device_writes, not bounce)
             self.lay_out_metadata(request, ns, metadata, count)
-            if iov is not None:
-                self.settle_segments(request, needed, device_writes, bounce)
             if opcode == OP_COMPARE and self.piece(request) < count:
                 raise UsageError(
                     f"nblocks {nblocks}: a compare is one command, which takes at most {self.piece(request)} blocks from "
                     f"lba {lba} on")
+            if iov is not None or opcode == OP_COMPARE:
+                self.settle_segments(request, "buf" if iov is None else "iov", needed, device_writes, bounce)
         except BaseException:
             self.let_go(request)
             raise
@@ -304,16 +304,17 @@ cdef class TransferQueuePair(QueuePair):
         where[0] = <uint8_t *>address
         return 0
 
-    cdef int settle_segments(self, Request request, size_t needed, bint device_writes, bint bounce) except -1:
+    cdef int settle_segments(self, Request request, str name, size_t needed, bint device_writes,
+                             bint bounce) except -1:
         """Sees to it that every piece can be described, by a copy in one piece of memory if that was asked for."""
         cdef size_t stuck = 0
-        cdef Described result = self.plan(request, &stuck)
+        cdef Described result = self.plan(request, request.opcode == OP_COMPARE, &stuck)
         cdef Bounce copy
         if result == ALL_DESCRIBED:
             return 0
         if not bounce:
             raise UsageError(
-                f"iov, at byte {stuck}, {WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
+                f"{name}, at byte {stuck}, {WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
         copy = Bounce.__new__(Bounce)
         copy.set_up(self.dma.alloc(needed), request, device_writes)
         return 0
