@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.qpair.core cimport QueuePair
-from aionvme.qpair.request cimport Request
+from aionvme.qpair.request cimport PRP_ONLY, Request
 from aionvme.qpair.ring cimport SQE_BYTES
 from aionvme.qpair.transfer cimport check_when_full, new_request
 
@@ -27,6 +27,8 @@ cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata,
     request = new_request(0, 0, cb_fn, cb_arg)
     memcpy(&request.sqe, &command[0], SQE_BYTES)
     request.opcode = request.sqe.opcode
+    # Not every command takes SGLs, and MPTR goes with one only where SGLS bit 17 says so.
+    request.pointers = PRP_ONLY
     if data is None and metadata is None:
         return request
     if request.sqe.flags & 0xC0:
