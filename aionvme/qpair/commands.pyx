@@ -183,6 +183,8 @@ cdef class CommandQueuePair(TransferQueuePair):
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
         if flags & ~<uint64_t>int(IoFlags.FORCE_UNIT_ACCESS | IoFlags.LIMITED_RETRY):
             raise UsageError("io_flags: copy takes FORCE_UNIT_ACCESS and LIMITED_RETRY only")
+        if source_ns is not None and not isinstance(source_ns, Namespace):
+            raise TypeError(f"source_ns must be a Namespace or None, not {source_ns!r}")
         source = block_ranges.copy_source(ns, source_ns, format, self.limits)
         self.check_namespace(source)
         destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFE)
