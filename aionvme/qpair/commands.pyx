@@ -10,7 +10,7 @@ from aionvme.pci.dma cimport DmaBuffer
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, new_request
+from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, flag_names, new_request
 from aionvme.qpair import ranges as block_ranges
 from aionvme.spec import nvm
 from aionvme.spec.nvm import IoFlags
@@ -85,7 +85,7 @@ cdef class CommandQueuePair(TransferQueuePair):
         """`write_zeroes` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
         if flags & ~WRITE_FLAGS:
-            raise UsageError(f"io_flags {IoFlags(flags & ~WRITE_FLAGS)!r}: write_zeroes does not take them")
+            raise UsageError(f"io_flags {flags & ~WRITE_FLAGS:#x}: write_zeroes takes only {flag_names(WRITE_FLAGS)}")
         return self.on_range(
             int(NvmOpcode.WRITE_ZEROES), ns, lba, nblocks, self.limits.write_zeroes_bytes,
             flags | (DEALLOCATE if deallocate else 0), WRITE_FLAGS | DEALLOCATE,
@@ -181,13 +181,13 @@ cdef class CommandQueuePair(TransferQueuePair):
         self.check_namespace(ns)
         self.limits.require(int(NvmOpcode.COPY))
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
-        if flags & ~<uint64_t>int(IoFlags.FORCE_UNIT_ACCESS | IoFlags.LIMITED_RETRY):
-            raise UsageError("io_flags: copy takes FORCE_UNIT_ACCESS and LIMITED_RETRY only")
+        if flags & ~(WRITE_FLAGS & ~PI_CHECKS):
+            raise UsageError(f"io_flags {flags:#x}: copy takes only {flag_names(WRITE_FLAGS & ~PI_CHECKS)}")
         if source_ns is not None and not isinstance(source_ns, Namespace):
             raise TypeError(f"source_ns must be a Namespace or None, not {source_ns!r}")
         source = block_ranges.copy_source(ns, source_ns, format, self.limits)
         self.check_namespace(source)
-        destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFE)
+        destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFF)
         pairs = block_ranges.checked(ranges, source.nblocks)
         program, payload = [], bytearray()
         for group in block_ranges.for_copy(pairs, destination, ns, source):

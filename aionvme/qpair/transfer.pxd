@@ -7,6 +7,7 @@ from aionvme.qpair.request cimport Request
 
 
 cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFFFFFFFFFFFFF
+cdef str flag_names(uint64_t flags)
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg)
 cdef object check_when_full(object when_full)
 

@@ -34,7 +34,7 @@ cdef enum:
     BLOCKS_PER_COMMAND = 65536      # NLB is 16 bits, 0's based
     MOST_SEGMENTS = 1 << 20
 
-cdef uint64_t ANY64 = 0xFFFFFFFFFFFFFFFE
+cdef uint64_t ANY64 = 0xFFFFFFFFFFFFFFFF
 cdef dict POINTERS = {None: CHEAPER, False: PRP_ONLY, True: SGL_ONLY}
 
 
@@ -54,6 +54,12 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
     if number > most:
         raise UsageError(f"{name} must be from 0 to {most}, not {value}")
     return number
+
+
+cdef str flag_names(uint64_t flags):
+    """Flags of a command in words, for messages."""
+    names = [flag.name for flag in IoFlags if flag & flags]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
@@ -119,7 +125,7 @@ cdef class TransferQueuePair(QueuePair):
         cdef uint64_t flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF), reference, storage = 0, mask
         cdef uint32_t width
         if flags & ~allowed:
-            raise UsageError(f"io_flags {IoFlags(flags & ~allowed)!r}: this command does not take them")
+            raise UsageError(f"io_flags {flags & ~allowed:#x}: this command takes only {flag_names(allowed)}")
         request.sqe.cdw12 = <uint32_t>flags
         if ns.pi_type == 0:
             if flags & PI_FLAGS or ref_tag is not None or app_tag or app_mask or storage_tag:
