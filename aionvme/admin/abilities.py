@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Most entries of an active namespace list (Base 2.0, 5.17.2.2).
 _LIST_ENTRIES = 1024
+# Bits of storage and reference tag, by the guard (NVM Command Set 1.0, 5.2.1): of 16, 32 and 64 bits.
+_TAG_BITS = {0: 32, 1: 80, 2: 48}
+_QUALIFIED = 3
 
 
 async def read_limits(core: Core, data: IdentifyController) -> Limits:
@@ -104,8 +107,9 @@ async def _namespace(core: Core, nsid: int, data: IdentifyNamespace) -> Namespac
     if before is not None and _shape(before.data) == _shape(data):
         return before
     nvm = await _nvm_namespace(core, nsid)
-    form = nvm.elbaf[data.lba_format_index] if nvm is not None else None
-    wide = form is not None and ExtendedFormatBits(form.value).pif == 2
+    form = ExtendedFormatBits(nvm.elbaf[data.lba_format_index].value if nvm is not None else 0)
+    # PIF 3 says that QPIF has it (NVM Command Set 1.1).
+    guard = form.qpif if form.pif == _QUALIFIED else form.pif
     return Namespace(
         nsid=nsid,
         block_size=data.block_size,
@@ -114,8 +118,9 @@ async def _namespace(core: Core, nsid: int, data: IdentifyNamespace) -> Namespac
         extended=data.extended,
         boundary=data.noiob,
         pi_type=data.protection_type,
-        pi_size=(16 if wide else 8) if data.protection_type else 0,
-        storage_tag_bits=ExtendedFormatBits(form.value).sts if form is not None and wide else 0,
+        pi_size=(16 if guard else 8) if data.protection_type else 0,
+        tag_bits=_TAG_BITS.get(guard, 32),
+        storage_tag_bits=form.sts if data.protection_type else 0,
         data=data,
         nvm=nvm,
         controller=core.dma,

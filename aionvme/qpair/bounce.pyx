@@ -22,6 +22,8 @@ cdef class Bounce:
             for i in range(self.count):
                 memcpy(buffer.address + done, request.segments[i].address, request.segments[i].nbytes)
                 done += request.segments[i].nbytes
+        if request.more_holders is None:
+            request.more_holders = []
         buffer.hold()
         request.more_holders.append(buffer)
         request.one.address = buffer.address

@@ -2,13 +2,15 @@
 """Owns the commands that move no blocks between host and device, but name ranges of them, and the fused pair."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, new_request
+from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, flag_names, new_request
 from aionvme.qpair import ranges as block_ranges
 from aionvme.spec import nvm
 from aionvme.spec.nvm import IoFlags
@@ -21,7 +23,6 @@ cdef enum:
     DEALLOCATE = 1 << 25            # DEAC of Write Zeroes, command dword 12
     FUSED_FIRST = 1
     FUSED_SECOND = 2
-cdef tuple NO_TAGS = (None, 0, 0, 0)
 
 
 cdef class CommandQueuePair(TransferQueuePair):
@@ -38,8 +39,9 @@ cdef class CommandQueuePair(TransferQueuePair):
         self.limits.require(opcode)
         request = new_request(opcode, ns.nsid, cb_fn, cb_arg)
         self.aim(request, ns, lba, nblocks, &count)
-        ref_tag, app_tag, app_mask, storage_tag = tags
-        self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, allowed)
+        if tags is not None:
+            ref_tag, app_tag, app_mask, storage_tag = tags
+            self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, allowed)
         request.boundary = ns.boundary
         if most_bytes:
             request.piece_blocks = <uint32_t>min(
@@ -83,7 +85,7 @@ cdef class CommandQueuePair(TransferQueuePair):
         """`write_zeroes` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
         if flags & ~WRITE_FLAGS:
-            raise UsageError(f"io_flags {IoFlags(flags & ~WRITE_FLAGS)!r}: write_zeroes does not take them")
+            raise UsageError(f"io_flags {flags & ~WRITE_FLAGS:#x}: write_zeroes takes only {flag_names(WRITE_FLAGS)}")
         return self.on_range(
             int(NvmOpcode.WRITE_ZEROES), ns, lba, nblocks, self.limits.write_zeroes_bytes,
             flags | (DEALLOCATE if deallocate else 0), WRITE_FLAGS | DEALLOCATE,
@@ -97,7 +99,7 @@ cdef class CommandQueuePair(TransferQueuePair):
                                    when_full=None):
         """`write_uncorrectable` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.on_range(
-            int(NvmOpcode.WRITE_UNCORRECTABLE), ns, lba, nblocks, self.limits.write_uncorrectable_bytes, 0, 0, NO_TAGS,
+            int(NvmOpcode.WRITE_UNCORRECTABLE), ns, lba, nblocks, self.limits.write_uncorrectable_bytes, 0, 0, None,
             cb_fn, cb_arg, timeout, when_full)
 
     def verify(self, Namespace ns not None, lba, nblocks, *, io_flags=0, ref_tag=None, app_tag=0, app_mask=0,
@@ -179,11 +181,13 @@ cdef class CommandQueuePair(TransferQueuePair):
         self.check_namespace(ns)
         self.limits.require(int(NvmOpcode.COPY))
         flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
-        if flags & ~<uint64_t>int(IoFlags.FORCE_UNIT_ACCESS | IoFlags.LIMITED_RETRY):
-            raise UsageError("io_flags: copy takes FORCE_UNIT_ACCESS and LIMITED_RETRY only")
+        if flags & ~(WRITE_FLAGS & ~PI_CHECKS):
+            raise UsageError(f"io_flags {flags:#x}: copy takes only {flag_names(WRITE_FLAGS & ~PI_CHECKS)}")
+        if source_ns is not None and not isinstance(source_ns, Namespace):
+            raise TypeError(f"source_ns must be a Namespace or None, not {source_ns!r}")
         source = block_ranges.copy_source(ns, source_ns, format, self.limits)
         self.check_namespace(source)
-        destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFE)
+        destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFF)
         pairs = block_ranges.checked(ranges, source.nblocks)
         program, payload = [], bytearray()
         for group in block_ranges.for_copy(pairs, destination, ns, source):
@@ -248,10 +252,22 @@ cdef class CommandQueuePair(TransferQueuePair):
         return self.send(request, timeout, when_full)
 
     def take_fused(self, Request request, compare_buf, write_buf, size_t needed):
-        """Both buffers, one behind the other as the segments of the pair."""
+        """Both buffers, one behind the other as the segments of the pair.
+
+        Each is checked to be describable by itself: half a pair must not be posted.
+        """
+        cdef uint8_t *address = NULL
+        cdef size_t nbytes = 0
+        request.segments = <Segment *>calloc(2, sizeof(Segment))
+        if request.segments == NULL:
+            raise MemoryError("no memory for two segments")
+        request.cursor.segments = request.segments
         for name, part in (("compare_buf", compare_buf), ("write_buf", write_buf)):
-            nbytes = len(part) if type(part) is DmaBuffer else memoryview(part).nbytes
+            self.hold_more(request, part, name, False, &address, &nbytes)
             if nbytes < needed:
                 raise UsageError(f"{name} has {nbytes} bytes; the blocks need {needed}")
-        self.take_segments(
-            request, (memoryview(compare_buf)[:needed], memoryview(write_buf)[:needed]), 2 * needed, False, True)
+            self.check_mapped(address, needed, name, 3)
+            request.segments[request.cursor.count].address = address
+            request.segments[request.cursor.count].nbytes = needed
+            request.cursor.count += 1
+        request.nbytes = 2 * needed

@@ -22,7 +22,7 @@ from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, Wr
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.engine cimport Engine
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
-from aionvme.qpair.ring cimport NO_SLOT, Slot, ring_has_completion
+from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.poller import Poller
 from aionvme.qpair.request import report
 
@@ -138,7 +138,9 @@ cdef class QueuePair(Engine):
             seconds = self.default_timeout if timeout is None else timeout
         except OverflowError:
             seconds = LONGEST_TIMEOUT
-        if when_full is not None and (self.ring.first_free == NO_SLOT or self.queue_head is not None):
+        except TypeError:
+            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}") from None
+        if when_full is not None and (not self.has_room(request) or self.queue_head is not None):
             raise QueueFullError(f"all {self.ring.depth} slots of {self.describe()} are in use")
         if not 0 <= seconds < LONGEST_TIMEOUT:
             raise UsageError(f"timeout must be from 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout}")

@@ -88,8 +88,8 @@ cdef Described sgl_describe(
 ) noexcept nogil:
     """Describes up to `nbytes` from the cursor on (Base 2.0, 4.1.2).
 
-    One descriptor stands in the command itself; several stand in a list, of which the command has the last (and only)
-    segment descriptor. `dptr` is the descriptor in the command.
+    One data block descriptor stands in the command itself; several descriptors, and a bit bucket, stand in a list, of
+    which the command has the last (and only) segment descriptor. `dptr` is the descriptor in the command.
     """
     cdef size_t capacity = memory.nbytes // SGL_DESCRIPTOR_BYTES, count = 0, done = 0, run
     cdef uint64_t iova = 0
@@ -128,7 +128,7 @@ cdef Described sgl_describe(
         cursor_skip(&cursor, run)
         done += run
     described[0] = done
-    if count == 0:
+    if count == 0 and (kind == SGL_DATA_BLOCK or capacity == 0):
         _put(dptr, base, length, kind)
         return result
     if memory.entries != NULL:

@@ -10,8 +10,9 @@ cdef class Namespace:
     cdef readonly bint extended             # metadata follows the data of each block in one buffer
     cdef readonly uint32_t boundary         # optimal I/O boundary in blocks, 0 for none
     cdef readonly uint8_t pi_type           # protection information type, 0 for none
-    cdef readonly uint8_t pi_size           # bytes of it: 8, or 16 with a 64-bit guard
-    cdef readonly uint8_t storage_tag_bits  # of the 48 bits that storage and reference tag share with a 64-bit guard
+    cdef readonly uint8_t pi_size           # bytes of it: 8, or 16 with a guard of 32 or 64 bits
+    cdef readonly uint8_t tag_bits          # that storage and reference tag share: 32, 80 or 48, by the guard
+    cdef readonly uint8_t storage_tag_bits  # of these, the upper ones
     cdef uint32_t unit                      # bytes of the data buffer per block
     cdef readonly object data
     cdef readonly object nvm

@@ -13,14 +13,16 @@ cdef class Namespace:
         extended: The metadata of each block follows its data in the same buffer (FLBAS bit 4).
         boundary: Optimal I/O boundary in blocks (NOIOB), 0 for none; transfers are split there.
         pi_type: Type of end-to-end protection, 1 to 3; 0 for none (DPS).
-        pi_size: Bytes of protection information per block, a part of the metadata: 8, or 16 with a 64-bit guard.
-        storage_tag_bits: Of the storage tag, with a 64-bit guard (STS).
+        pi_size: Bytes of protection information per block, a part of the metadata: 8, or 16 with a guard of 32 or 64
+            bits.
+        tag_bits: That storage tag and reference tag have together: 32, 80 or 48 with a guard of 16, 32 or 64 bits.
+        storage_tag_bits: Of the storage tag among them (STS).
         data: The `IdentifyNamespace` structure.
         nvm: The `IdentifyNvmNamespace` structure (CNS 05h), None where the controller does not have it.
     """
 
     def __init__(self, *, nsid, block_size, nblocks, metadata_size=0, extended=False, boundary=0, pi_type=0, pi_size=0,
-                 storage_tag_bits=0, data=None, nvm=None, controller=None):
+                 tag_bits=0, storage_tag_bits=0, data=None, nvm=None, controller=None):
         self.nsid = nsid
         self.block_size = block_size
         self.nblocks = nblocks
@@ -29,6 +31,7 @@ cdef class Namespace:
         self.boundary = boundary
         self.pi_type = pi_type
         self.pi_size = pi_size
+        self.tag_bits = tag_bits or (48 if pi_size == 16 else 32)
         self.storage_tag_bits = storage_tag_bits
         self.unit = block_size + (metadata_size if self.extended else 0)
         self.data = data

@@ -27,4 +27,4 @@ cdef class Pieces(RequestOwner):
     cdef Described point(self, Request request, const List *memory, uint64_t *blocks, size_t *nbytes) noexcept
     cdef Described describe_memory(self, Request request, const List *memory, size_t nbytes, size_t *described) noexcept
     cdef bint linear(self, Request request, size_t nbytes) noexcept
-    cdef Described plan(self, Request request, size_t *stuck) noexcept
+    cdef Described plan(self, Request request, bint whole, size_t *stuck) noexcept

@@ -21,7 +21,7 @@ cdef enum:
 
 WHY_NOT = {
     int(NOT_MAPPED): "is not mapped for DMA by this controller (any more)",
-    int(TOO_MANY): "is in more segments than one command can describe for one block",
+    int(TOO_MANY): "is in more segments than one command can describe",
     int(UNALIGNED): "has a segment that begins or ends where neither a PRP list nor this controller's SGLs can",
     int(BIT_BUCKET): "has a bit bucket, which this controller's SGLs do not have (SGLS bit 16)",
 }
@@ -30,6 +30,8 @@ WHY_NOT = {
 cdef int get_buffer(object buffer, str name, Py_buffer *view, bint device_writes) except -1:
     try:
         PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE if device_writes else PyBUF_SIMPLE)
+    except TypeError:
+        raise TypeError(f"{name} must be memory (an object with the buffer protocol), not {buffer!r}") from None
     except (BufferError, ValueError) as error:
         raise UsageError(
             f"{name} must be C-contiguous{' and writable' if device_writes else ''} memory ({error})") from error
@@ -160,19 +162,19 @@ cdef class Pieces(RequestOwner):
 
     cdef void move_on(self, Request request, uint64_t blocks, size_t nbytes) noexcept:
         """The piece is posted: what is left of the request begins after it."""
-        cdef uint64_t ref
+        cdef uint64_t tags
         if request.blocks_left > blocks:
             request.blocks_left -= blocks
             request.lba += blocks
             cursor_skip(&request.cursor, nbytes)
             if request.metadata != NULL:
                 request.metadata += blocks * request.metadata_unit
-            if request.counts_ref:
-                # 32 bits in dword 14, and where the guard has 64 bits 16 more in dword 3 (NVM 1.0, 5.2.1.4).
-                ref = (request.sqe.cdw14 | <uint64_t>(request.sqe.cdw3 & 0xFFFF) << 32) + blocks
-                request.sqe.cdw14 = <uint32_t>ref
-                if request.wide_ref:
-                    request.sqe.cdw3 = (request.sqe.cdw3 & 0xFFFF0000) | <uint32_t>((ref >> 32) & 0xFFFF)
+            if request.ref_mask:
+                # It wraps within its width, below the storage tag (NVM 1.0, 5.2.1.4).
+                tags = request.sqe.cdw14 | <uint64_t>request.sqe.cdw3 << 32
+                tags = (tags & ~request.ref_mask) | ((tags + blocks) & request.ref_mask)
+                request.sqe.cdw14 = <uint32_t>tags
+                request.sqe.cdw3 = <uint32_t>(tags >> 32)
         elif request.program:
             cursor_skip(&request.cursor, nbytes)
         else:
@@ -239,8 +241,11 @@ cdef class Pieces(RequestOwner):
             return False
         return cursor_run(self.dma, &request.cursor, nbytes, &iova, &bucket) == nbytes
 
-    cdef Described plan(self, Request request, size_t *stuck) noexcept:
-        """Whether every piece of a request can be described; where not, *stuck is the byte at which it fails."""
+    cdef Described plan(self, Request request, bint whole, size_t *stuck) noexcept:
+        """Whether every piece of a request can be described; where not, *stuck is the byte at which it fails.
+
+        A `whole` request has to be one piece.
+        """
         cdef Cursor cursor = request.cursor
         cdef uint64_t lba = request.lba, left = request.blocks_left, blocks, ref3 = request.sqe.cdw3
         cdef uint32_t cdw14 = request.sqe.cdw14
@@ -258,6 +263,9 @@ cdef class Pieces(RequestOwner):
                 break
             stuck[0] += nbytes
             if request.blocks_left == blocks:
+                break
+            if whole:
+                result = TOO_MANY
                 break
             self.move_on(request, blocks, nbytes)
         request.cursor, request.lba, request.blocks_left, request.metadata = cursor, lba, left, metadata

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,11 @@ def checked(ranges: Iterable[Any], capacity: int) -> list[Range]:
         UsageError: There is none, one is no pair, or it is outside.
     """
     pairs = []
+    if not isinstance(ranges, Iterable):
+        raise TypeError(f"ranges must be (lba, nblocks) pairs, not {ranges!r}")
     for index, pair in enumerate(ranges):
         try:
-            lba, nblocks = (int(number) for number in pair)
+            lba, nblocks = (operator.index(number) for number in pair)
         except (TypeError, ValueError):
             raise UsageError(f"ranges[{index}] is (lba, nblocks), not {pair!r}") from None
         if not 0 <= lba < capacity or not 1 <= nblocks <= capacity - lba:

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.qpair.core cimport QueuePair
-from aionvme.qpair.request cimport Request
+from aionvme.qpair.request cimport PRP_ONLY, Request
 from aionvme.qpair.ring cimport SQE_BYTES
 from aionvme.qpair.transfer cimport check_when_full, new_request
 
@@ -20,11 +20,15 @@ cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata,
         command = sqe
     except (BufferError, ValueError) as error:
         raise UsageError(f"sqe must be {SQE_BYTES} contiguous bytes ({error})") from error
+    except TypeError:
+        raise TypeError(f"sqe must be {SQE_BYTES} bytes, not {sqe!r}") from None
     if command.shape[0] != SQE_BYTES:
         raise UsageError(f"sqe must have {SQE_BYTES} bytes, not {command.shape[0]}")
     request = new_request(0, 0, cb_fn, cb_arg)
     memcpy(&request.sqe, &command[0], SQE_BYTES)
     request.opcode = request.sqe.opcode
+    # Not every command takes SGLs, and MPTR goes with one only where SGLS bit 17 says so.
+    request.pointers = PRP_ONLY
     if data is None and metadata is None:
         return request
     if request.sqe.flags & 0xC0:

@@ -79,8 +79,7 @@ cdef class Request:
     cdef uint32_t unit              # bytes of memory per block
     cdef uint8_t *metadata          # separate metadata from the next piece on, or NULL
     cdef uint32_t metadata_unit     # bytes of it per block
-    cdef bint counts_ref            # the reference tag counts blocks
-    cdef bint wide_ref              # and is wider than dword 14
+    cdef uint64_t ref_mask          # bits of dwords 14 and 3 that are the reference tag, which counts blocks; 0: none
     cdef uint8_t pointers           # how memory may be described: a Pointers
     cdef bint used_sgl_
     # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two that are posted together or not at all.

@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns the reservation commands of an I/O queue pair (NVMe Base 2.0, 7.2 to 7.5 and 8.19)."""
 
+from libc.stdint cimport uint64_t
+
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
 from aionvme.qpair.commands cimport CommandQueuePair
@@ -14,6 +16,9 @@ from aionvme.spec.reservation import AcquireAction, Cptpl, RegisterAction, Relea
 cdef enum:
     # Room for 255 registrants in the extended form, 681 in the other.
     REPORT_BYTES = 16384
+
+
+cdef uint64_t ANY_KEY = 0xFFFFFFFFFFFFFFFF
 
 
 cdef object _member(object kind, object value, str name):
@@ -59,7 +64,7 @@ cdef class ReservingQueuePair(CommandQueuePair):
             ns.nsid, _member(RegisterAction, action, "action"), ignore_key=bool(ignore_key),
             cptpl=_member(Cptpl, cptpl, "cptpl"))
         keys = reservation.RegisterKeys(
-            crkey=as_unsigned(crkey, "crkey", 0xFFFFFFFFFFFFFFFE), nrkey=as_unsigned(nrkey, "nrkey", 0xFFFFFFFFFFFFFFFE))
+            crkey=as_unsigned(crkey, "crkey", ANY_KEY), nrkey=as_unsigned(nrkey, "nrkey", ANY_KEY))
         return self._reserve(ns, sqe, keys.encode(), cb_fn, cb_arg, timeout, when_full)
 
     def reservation_acquire(self, Namespace ns not None, action, rtype, *, crkey=0, prkey=0, ignore_key=False,
@@ -83,7 +88,7 @@ cdef class ReservingQueuePair(CommandQueuePair):
             ns.nsid, _member(AcquireAction, action, "action"), _member(ReservationType, rtype, "rtype"),
             ignore_key=bool(ignore_key))
         keys = reservation.AcquireKeys(
-            crkey=as_unsigned(crkey, "crkey", 0xFFFFFFFFFFFFFFFE), prkey=as_unsigned(prkey, "prkey", 0xFFFFFFFFFFFFFFFE))
+            crkey=as_unsigned(crkey, "crkey", ANY_KEY), prkey=as_unsigned(prkey, "prkey", ANY_KEY))
         return self._reserve(ns, sqe, keys.encode(), cb_fn, cb_arg, timeout, when_full)
 
     def reservation_release(self, Namespace ns not None, action, rtype, *, crkey=0, ignore_key=False, timeout=None):
@@ -105,7 +110,7 @@ cdef class ReservingQueuePair(CommandQueuePair):
         sqe = reservation.reservation_release(
             ns.nsid, _member(ReleaseAction, action, "action"), _member(ReservationType, rtype, "rtype"),
             ignore_key=bool(ignore_key))
-        key = reservation.ReleaseKey(crkey=as_unsigned(crkey, "crkey", 0xFFFFFFFFFFFFFFFE))
+        key = reservation.ReleaseKey(crkey=as_unsigned(crkey, "crkey", ANY_KEY))
         return self._reserve(ns, sqe, key.encode(), cb_fn, cb_arg, timeout, when_full)
 
     def reservation_report(self, Namespace ns not None, *, extended=None, timeout=None):
@@ -126,9 +131,10 @@ cdef class ReservingQueuePair(CommandQueuePair):
         self.check_usable()
         self.check_namespace(ns)
         form = self.limits.host_id_extended if extended is None else bool(extended)
-        sqe = reservation.reservation_report(ns.nsid, nbytes=REPORT_BYTES, extended=form)
+        nbytes = min(<size_t>REPORT_BYTES, self.max_transfer)
+        sqe = reservation.reservation_report(ns.nsid, nbytes=nbytes, extended=form)
         self.limits.require(sqe[0])
-        buffer = self.dma.alloc(REPORT_BYTES)
+        buffer = self.dma.alloc(nbytes)
         request = prepare_raw(self, sqe, buffer, None, False, cb_fn, cb_arg)
         request.decode = lambda _cpl: reservation.decode_reservation_status(bytes(buffer), form)
         return send_raw(self, request, timeout, when_full)

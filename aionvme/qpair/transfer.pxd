@@ -7,6 +7,7 @@ from aionvme.qpair.request cimport Request
 
 
 cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFFFFFFFFFFFFF
+cdef str flag_names(uint64_t flags)
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg)
 cdef object check_when_full(object when_full)
 
@@ -25,5 +26,6 @@ cdef class TransferQueuePair(QueuePair):
     cdef int take_segments(self, Request request, object iov, size_t needed, bint device_writes,
                            bint mapped) except -1
     cdef int _raw_segment(self, Request request, tuple part, uint8_t **where, size_t *nbytes) except -1
-    cdef int settle_segments(self, Request request, size_t needed, bint device_writes, bint bounce) except -1
+    cdef int settle_segments(self, Request request, str name, size_t needed, bint device_writes,
+                             bint bounce) except -1
     cdef Request send(self, Request request, object timeout, object when_full)

@@ -34,7 +34,7 @@ cdef enum:
     BLOCKS_PER_COMMAND = 65536      # NLB is 16 bits, 0's based
     MOST_SEGMENTS = 1 << 20
 
-cdef uint64_t ANY64 = 0xFFFFFFFFFFFFFFFE
+cdef uint64_t ANY64 = 0xFFFFFFFFFFFFFFFF
 cdef dict POINTERS = {None: CHEAPER, False: PRP_ONLY, True: SGL_ONLY}
 
 
@@ -43,7 +43,10 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
     cdef uint64_t number
     if type(value) is not int:
         # A fraction is no number of blocks; the conversion below would cut it off.
-        value = index(value)
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be a whole number, not {value!r}") from None
     try:
         number = <uint64_t>value
     except OverflowError:
@@ -51,6 +54,16 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
     if number > most:
         raise UsageError(f"{name} must be from 0 to {most}, not {value}")
     return number
+
+
+cdef str flag_names(uint64_t flags):
+    """Flags of a command in words, for messages."""
+    names = [flag.name for flag in IoFlags if flag & flags]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
+    return ~<uint64_t>0 if width >= 64 else (<uint64_t>1 << width) - 1
 
 
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
@@ -109,10 +122,10 @@ cdef class TransferQueuePair(QueuePair):
     cdef int protect(self, Request request, Namespace ns, object io_flags, object ref_tag, object app_tag,
                      object app_mask, object storage_tag, uint64_t allowed) except -1:
         """Flags and tags of end-to-end protection (NVM 1.0, 5.2)."""
-        cdef uint64_t flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF), reference, tags
-        cdef uint32_t width = 32
+        cdef uint64_t flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF), reference, storage = 0, mask
+        cdef uint32_t width
         if flags & ~allowed:
-            raise UsageError(f"io_flags {IoFlags(flags & ~allowed)!r}: this command does not take them")
+            raise UsageError(f"io_flags {flags & ~allowed:#x}: this command takes only {flag_names(allowed)}")
         request.sqe.cdw12 = <uint32_t>flags
         if ns.pi_type == 0:
             if flags & PI_FLAGS or ref_tag is not None or app_tag or app_mask or storage_tag:
@@ -120,30 +133,32 @@ cdef class TransferQueuePair(QueuePair):
                     f"{ns!r} has no protection information: io_flags with PRACT or PRCHK, ref_tag, app_tag, app_mask "
                     "and storage_tag mean nothing there")
             return 0
-        if ns.pi_size == 16:
-            width = 48 - ns.storage_tag_bits
+        width = ns.tag_bits - ns.storage_tag_bits
+        mask = low_bits(width)
         if ref_tag is not None:
-            reference = as_unsigned(ref_tag, "ref_tag", (<uint64_t>1 << width) - 1)
+            reference = as_unsigned(ref_tag, "ref_tag", mask)
         elif ns.pi_type == 2 and flags & (FLAG_PRCHK_REF | FLAG_PRACT):
             raise UsageError("ref_tag: give the initial reference tag: with protection type 2 it is not the LBA")
         else:
-            reference = request.lba & ((<uint64_t>1 << width) - 1) if ns.pi_type == 1 else 0
-        if ns.pi_type == 1 and flags & FLAG_PRCHK_REF and reference != request.lba & ((<uint64_t>1 << width) - 1):
+            reference = request.lba & mask if ns.pi_type == 1 else 0
+        if ns.pi_type == 1 and flags & FLAG_PRCHK_REF and reference != request.lba & mask:
             raise UsageError(
                 f"ref_tag {ref_tag}: with protection type 1 it is the lowest {width} bits of the LBA, or the command "
                 "fails")
-        tags = reference
         if ns.storage_tag_bits:
-            tags |= as_unsigned(storage_tag, "storage_tag", (<uint64_t>1 << ns.storage_tag_bits) - 1) << width
+            storage = as_unsigned(storage_tag, "storage_tag", low_bits(ns.storage_tag_bits))
         elif storage_tag:
             raise UsageError(f"storage_tag: {ns!r} has none (STS is 0)")
-        request.sqe.cdw14 = <uint32_t>tags
-        if ns.pi_size == 16:
-            request.sqe.cdw3 = <uint32_t>((tags >> 32) & 0xFFFF)
-            request.wide_ref = True
+        # Both together, the reference tag in the low bits: 32 in dword 14, the next in dword 3, of 80 the last in dword 2.
+        if width < 64:
+            reference |= storage << width
+        request.sqe.cdw14 = <uint32_t>reference
+        request.sqe.cdw3 = <uint32_t>(reference >> 32)
+        if ns.tag_bits > 64:
+            request.sqe.cdw2 = <uint32_t>(storage >> (64 - width))
         request.sqe.cdw15 = <uint32_t>(
             as_unsigned(app_mask, "app_mask", 0xFFFF) << 16 | as_unsigned(app_tag, "app_tag", 0xFFFF))
-        request.counts_ref = ns.pi_type != 3
+        request.ref_mask = mask if ns.pi_type != 3 else 0
         return 0
 
     cdef Request transfer(self, uint8_t opcode, Namespace ns, object buf, object iov, object lba, object nblocks,
@@ -186,12 +201,12 @@ cdef class TransferQueuePair(QueuePair):
             else:
                 self.take_segments(request, iov, needed, device_writes, not bounce)
             self.lay_out_metadata(request, ns, metadata, count)
-            if iov is not None:
-                self.settle_segments(request, needed, device_writes, bounce)
             if opcode == OP_COMPARE and self.piece(request) < count:
                 raise UsageError(
                     f"nblocks {nblocks}: a compare is one command, which takes at most {self.piece(request)} blocks from "
                     f"lba {lba} on")
+            if iov is not None or opcode == OP_COMPARE:
+                self.settle_segments(request, "buf" if iov is None else "iov", needed, device_writes, bounce)
         except BaseException:
             self.let_go(request)
             raise
@@ -260,18 +275,18 @@ cdef class TransferQueuePair(QueuePair):
         if request.segments == NULL:
             raise MemoryError(f"no memory for {len(parts)} segments")
         request.cursor.segments = request.segments
-        for number, part in enumerate(parts):
+        for index, part in enumerate(parts):
             if type(part) is tuple:
                 self._raw_segment(request, part, &address, &nbytes)
                 if address == NULL and not device_writes:
-                    raise UsageError(f"iov[{number}]: a bit bucket is for reads only")
+                    raise UsageError(f"iov[{index}]: a bit bucket is for reads only")
             else:
-                self.hold_more(request, part, f"iov[{number}]", device_writes, &address, &nbytes)
+                self.hold_more(request, part, f"iov[{index}]", device_writes, &address, &nbytes)
             nbytes = min(nbytes, needed - total)
             if nbytes == 0:
                 continue
             if address != NULL and (mapped or type(part) is tuple):
-                self.check_mapped(address, nbytes, f"iov[{number}]", 0)
+                self.check_mapped(address, nbytes, f"iov[{index}]", 0)
             segment = &request.segments[request.cursor.count]
             segment.address, segment.nbytes = address, nbytes
             request.cursor.count += 1
@@ -295,16 +310,17 @@ cdef class TransferQueuePair(QueuePair):
         where[0] = <uint8_t *>address
         return 0
 
-    cdef int settle_segments(self, Request request, size_t needed, bint device_writes, bint bounce) except -1:
+    cdef int settle_segments(self, Request request, str name, size_t needed, bint device_writes,
+                             bint bounce) except -1:
         """Sees to it that every piece can be described, by a copy in one piece of memory if that was asked for."""
         cdef size_t stuck = 0
-        cdef Described result = self.plan(request, &stuck)
+        cdef Described result = self.plan(request, request.opcode == OP_COMPARE, &stuck)
         cdef Bounce copy
         if result == ALL_DESCRIBED:
             return 0
         if not bounce:
             raise UsageError(
-                f"iov, at byte {stuck}, {WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
+                f"{name}, at byte {stuck}, {WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
         copy = Bounce.__new__(Bounce)
         copy.set_up(self.dma.alloc(needed), request, device_writes)
         return 0

@@ -5,6 +5,7 @@ Against a decoder that walks them as a controller does.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -13,11 +14,25 @@ from hypothesis import strategies as st
 
 from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaSpace
-from aionvme.qpair.prp import describe
+from aionvme.qpair.describe import describe
 from aionvme.tests.unit.pci.recording import MIB, RecordingFunction, address_of, pages
 
 OK, NOT_MAPPED, TOO_LONG, UNALIGNED = range(4)
 LIST = 0x7FFF_0000_0000
+
+
+def prps(
+    space: DmaSpace, address: int, nbytes: int, page_size: int = PAGE, capacity: int = 512
+) -> tuple[int, int, int, list[int]]:
+    """What PRPs say of one stretch of memory: the result, PRP1, PRP2, and the entries of a list."""
+    result, described, (prp1, prp2), raw = describe(
+        "prp", space, [(address, nbytes)], 0, nbytes, page_size=page_size, list_bytes=8 * capacity, list_iova=LIST
+    )
+    assert described <= nbytes
+    entries = [entry for (entry,) in struct.iter_unpack("<Q", raw)]
+    while entries and not entries[-1]:
+        entries.pop()
+    return result, prp1, prp2, entries
 
 
 class Memory:
@@ -35,7 +50,7 @@ class Memory:
         self, offset: int, nbytes: int, page_size: int = PAGE, capacity: int = 512
     ) -> tuple[int, int, int, list[int]]:
         """As the driver would describe a part of the buffer."""
-        return describe(self.space, self.address + offset, nbytes, page_size, capacity, LIST)
+        return prps(self.space, self.address + offset, nbytes, page_size, capacity)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +160,7 @@ def test_memory_in_pieces_for_the_device(
         space.register(view[number * PAGE : (number + 1) * PAGE])
     start = first * PAGE + 4 * offset
     nbytes = 4 * data.draw(st.integers(1, (6 * PAGE - start) // 4))
-    result, prp1, prp2, entries = describe(space, address + start, nbytes, PAGE, 512, LIST)
+    result, prp1, prp2, entries = prps(space, address + start, nbytes)
     assert result == OK
     iovas = {a: iova for iova, (base, length) in function.mapped.items() for a in [base] if length == PAGE}
     expected = [
@@ -158,7 +173,7 @@ def test_memory_in_pieces_for_the_device(
 def test_memory_that_is_not_mapped_is_refused(memory: Memory) -> None:
     """Nothing of it is reached."""
     foreign = pages(1)
-    assert describe(memory.space, address_of(foreign), 4, PAGE, 512, LIST)[0] == NOT_MAPPED
+    assert prps(memory.space, address_of(foreign), 4)[0] == NOT_MAPPED
 
 
 def test_nothing_needs_no_entry(memory: Memory) -> None:
