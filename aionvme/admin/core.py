@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aionvme.admin.bringup import Registers
+    from aionvme.admin.doorbells import Cmb, Shadows
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -74,6 +75,8 @@ class Core:
     page_size: int
     max_transfer: int = 0
     limits: Limits = attrs.field(factory=Limits)
+    shadows: Shadows | None = None
+    cmb: Cmb | None = None
     epoch: int = 0
     state: State = State.STARTING
     error: NvmeError | None = None

@@ -15,6 +15,7 @@ from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
+    from aionvme.admin.doorbells import CmbPart
     from aionvme.admin.recovery import Recovery
 
 COMPLETIONS = ("poll", "interrupt", "adaptive", "manual")
@@ -28,6 +29,7 @@ class IoQueues:
         self._recovery = recovery
         # Of every queue pair that was handed out or is being made: what Create I/O Submission Queue says of it.
         self._taken: dict[int, QPrio] = {}
+        self._in_cmb: dict[int, CmbPart] = {}
 
     # -- allocating ----------------------------------------------------------------------------------------------------
 
@@ -91,6 +93,10 @@ class IoQueues:
     def _make(self, qid: int, depth: int, completion: str, irq_fd: int) -> IoQueuePair:
         core = self._core
         dstrd = core.registers.cap.dstrd
+        part = core.cmb.alloc((depth + 1) * entries.SQE_BYTES) if core.cmb is not None else None
+        if part is not None:
+            self._in_cmb[qid] = part
+        shadows = core.shadows
         return IoQueuePair(
             function=core.function,
             dma=core.dma,
@@ -109,6 +115,10 @@ class IoQueues:
             default_timeout=core.opts.io_timeout,
             abort_timeout=core.opts.abort_timeout,
             name=f"aionvme {core} qp {qid}",
+            sq_memory=part,
+            shadows=(shadows.doorbells, shadows.events, sq_doorbell(0, dstrd))
+            if shadows is not None
+            else None,
         )
 
     async def _create(self, qp: IoQueuePair) -> None:
@@ -154,6 +164,9 @@ class IoQueues:
         return True
 
     def _release(self, qp: IoQueuePair) -> None:
+        part = self._in_cmb.pop(qp.qid, None)
+        if part is not None and self._core.cmb is not None:
+            self._core.cmb.give(part)
         self._taken.pop(qp.qid, None)
         qp.dispose()
 

@@ -12,6 +12,7 @@ cdef class Function:
     cdef const volatile uint32_t *sleeping
     cdef readonly object pci_dev
     cdef bint _mapped_here
+    cdef list _more_bars            # (address, nbytes) of further BARs that are mapped
     cdef bint _closed
 
     cdef void kick(self) noexcept nogil

@@ -76,7 +76,32 @@ cdef class Function:
         self.bar_size = nbytes
         self._mapped_here = True
 
+    def map_bar(self, index):
+        """A BAR as memory: (address, nbytes). It stays mapped until the function is closed.
+
+        Raises:
+            UsageError: There is none, or it cannot be mapped.
+            OSError: The kernel refused.
+        """
+        if index == 0 and self.bar != NULL:
+            return <size_t>self.bar, self.bar_size
+        raise UsageError(f"BAR {index} of {self.pci_dev} cannot be mapped")
+
+    def _map_more(self, int fd, uint64_t offset, size_t nbytes):
+        """For subclasses: maps a further BAR from a descriptor."""
+        cdef void *address = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, <long>offset)
+        if address == MAP_FAILED:
+            PyErr_SetFromErrno(OSError)
+        if self._more_bars is None:
+            self._more_bars = []
+        self._more_bars.append((<size_t>address, nbytes))
+        return <size_t>address
+
     cdef _unmap(self):
+        if self._more_bars is not None:
+            for address, nbytes in self._more_bars:
+                munmap(<void *><size_t>address, <size_t>nbytes)
+            self._more_bars = None
         if self._mapped_here and self.bar != NULL:
             munmap(<void *>self.bar, self.bar_size)
         self._mapped_here = False

@@ -99,6 +99,20 @@ cdef class Mappings:
         return [(<size_t>self.regions[i].address, self.regions[i].nbytes, self.regions[i].iova)
                 for i in range(self.nregions)]
 
+    def reserve_iova(self, nbytes):
+        """Takes I/O addresses out of use, for something of the device's own that it finds there. They do not come back.
+
+        Args:
+            nbytes: How many; they begin at a multiple of the next power of two, for devices that want that.
+
+        Raises:
+            MemoryError: So many are not left.
+        """
+        iova = self._iova.take(-(-nbytes // PAGE) * PAGE, 1 << max(nbytes - 1, PAGE - 1).bit_length())
+        if iova is None:
+            raise MemoryError(f"{nbytes} bytes of I/O addresses are not left")
+        return iova
+
     # -- where the device finds memory -----------------------------------------------------------------------
 
     cdef Py_ssize_t find(self, size_t address) noexcept nogil:

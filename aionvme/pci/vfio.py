@@ -140,6 +140,25 @@ class VfioFunction(Function):
         except OSError as error:
             raise bar_refused(self.pci_dev, f"{error.strerror} ({bar.size} bytes)") from error
 
+    def map_bar(self, index: int) -> tuple[int, int]:
+        """A BAR as memory: (address, nbytes). It stays mapped until the function is closed.
+
+        Raises:
+            UsageError: Closed, or there is none, or the kernel lets no process map it.
+            OSError: The kernel refused.
+        """
+        self._check_open()
+        if index == 0:
+            return super().map_bar(index)
+        if not 0 < index <= 5:
+            raise UsageError(f"a function has BARs 0 to 5, not {index}")
+        fd = self._interface.device_fd
+        bar = region(self._host, fd, abi.VFIO_PCI_BAR0_REGION_INDEX + index)
+        whole = bar.areas is None or (0, bar.size) in bar.areas
+        if bar.size == 0 or not bar.flags & abi.VFIO_REGION_INFO_FLAG_MMAP or not whole:
+            raise UsageError(f"BAR {index} of {self.pci_dev} is not there, or cannot be mapped")
+        return self._map_more(fd, bar.offset, bar.size), bar.size
+
     # -- configuration space
     # -----------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ cdef class Engine(Pieces):
     cdef uint32_t unattended        # requests that were cancelled or are late, and have not ended
     cdef Function function
     cdef DmaBuffer memory
+    cdef uint64_t sq_iova_
+    cdef uint64_t cq_iova_
     cdef size_t sq_doorbell_offset
     cdef size_t cq_doorbell_offset
     # Counters.

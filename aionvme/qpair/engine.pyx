@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
+from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
 from aionvme.qpair.pieces cimport Pieces
@@ -17,8 +18,8 @@ from aionvme.qpair.request cimport (
     BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
 )
 from aionvme.qpair.ring cimport (
-    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, Cqe, ReapResult,
-    Slot, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_init, ring_post, ring_reap, ring_reset,
+    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL, Cqe, ReapResult,
+    Slot, Told, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_init, ring_post, ring_reap, ring_reset,
     ring_take_slot,
 )
 from aionvme.spec.status import StatusCode
@@ -48,7 +49,8 @@ cdef class Engine(Pieces):
         depth: Commands that may be outstanding at once; more wait in software, in order.
     """
 
-    def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell):
+    def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell,
+                 shadows=None, sq_memory=None):
         self.function = function
         self.dma = dma
         self.page_size = page_size
@@ -58,12 +60,16 @@ cdef class Engine(Pieces):
         if self.function.bar != NULL and self.cq_doorbell_offset + 4 > self.function.bar_size:
             raise UsageError(f"the doorbells of queue {qid} lie outside of BAR 0")
         ring_init(&self.ring, qid, depth, entries)
-        self._lay_out()
+        self._lay_out(sq_memory)
+        if shadows is not None:
+            self._shadow(*shadows)
+        ring_reset(&self.ring)
 
-    def _lay_out(self):
-        # One allocation: submission queue, completion queue and PRP lists, each from a page on.
+    def _lay_out(self, sq_memory):
+        # One allocation: submission queue (unless it lies in the controller), completion queue and lists, each from a
+        # page on.
         cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page)
+        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
         cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
         cdef size_t stride = 64
         # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
@@ -72,14 +78,28 @@ cdef class Engine(Pieces):
         self.memory = self.dma.alloc(sq_bytes + cq_bytes + stride * self.ring.depth, align=page)
         self.memory.hold()
         self.ring.sq = self.memory.address
+        self.sq_iova_ = self.memory.iova
+        if sq_memory is not None:
+            self.ring.sq = <uint8_t *><size_t>sq_memory.address
+            self.sq_iova_ = sq_memory.iova
         self.ring.cq = self.memory.address + sq_bytes
+        self.cq_iova_ = self.memory.iova + sq_bytes
         self.ring.lists = self.ring.cq + cq_bytes
-        self.ring.lists_iova = self.memory.iova + sq_bytes + cq_bytes
+        self.ring.lists_iova = self.cq_iova_ + cq_bytes
         self.ring.list_bytes = self.list_bytes = stride
         if self.function.bar != NULL:
             self.ring.sq_doorbell = self.function.bar + self.sq_doorbell_offset
             self.ring.cq_doorbell = self.function.bar + self.cq_doorbell_offset
-        ring_reset(&self.ring)
+
+    def _shadow(self, DmaBuffer shadows not None, DmaBuffer events not None, size_t first_doorbell):
+        # Both pages are laid out as the doorbells are (Base 2.0, 5.8).
+        cdef size_t sq = self.sq_doorbell_offset - first_doorbell, cq = self.cq_doorbell_offset - first_doorbell
+        if cq + 4 > shadows.nbytes or cq + 4 > events.nbytes:
+            return
+        self.ring.sq_shadow = <volatile uint32_t *>(shadows.address + sq)
+        self.ring.sq_event = <volatile uint32_t *>(events.address + sq)
+        self.ring.cq_shadow = <volatile uint32_t *>(shadows.address + cq)
+        self.ring.cq_event = <volatile uint32_t *>(events.address + cq)
 
     def __dealloc__(self):
         ring_free(&self.ring)
@@ -104,12 +124,12 @@ cdef class Engine(Pieces):
     @property
     def sq_iova(self):
         """Where the device finds the submission queue."""
-        return self.memory.iova
+        return self.sq_iova_
 
     @property
     def cq_iova(self):
         """Where the device finds the completion queue."""
-        return self.memory.iova + (self.ring.cq - self.ring.sq)
+        return self.cq_iova_
 
     @property
     def entries(self):
@@ -238,19 +258,18 @@ cdef class Engine(Pieces):
 
     cdef int ring_doorbells(self) except -1:
         """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
-        cdef bint rung
+        cdef Told tail, head
         if self.muted:
             return 0
-        rung = ring_doorbell(&self.ring)
-        if rung:
+        tail = ring_doorbell(&self.ring)
+        if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1
             if self.ring.sq_doorbell == NULL:
                 self.function.write32(self.sq_doorbell_offset, self.ring.sq_tail)
-        if ring_cq_doorbell(&self.ring):
-            rung = True
-            if self.ring.cq_doorbell == NULL:
-                self.function.write32(self.cq_doorbell_offset, self.ring.cq_head)
-        if rung and self.function.sleeping != NULL:
+        head = ring_cq_doorbell(&self.ring)
+        if head == TOLD_BY_DOORBELL and self.ring.cq_doorbell == NULL:
+            self.function.write32(self.cq_doorbell_offset, self.ring.cq_head)
+        if (tail or head) and self.function.sleeping != NULL:
             aio_barrier_full()
             if self.function.sleeping[0]:
                 self.function.kick()
@@ -407,3 +426,4 @@ cdef class Engine(Pieces):
             self.memory.close()
             self.ring.sq = self.ring.cq = NULL
             self.ring.sq_doorbell = self.ring.cq_doorbell = NULL
+            self.ring.sq_shadow = self.ring.sq_event = self.ring.cq_shadow = self.ring.cq_event = NULL

@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 
 from aionvme.pci.mmio cimport (
     aio_barrier_cqe_before_doorbell,
+    aio_barrier_full,
     aio_barrier_phase_before_cqe,
     aio_barrier_sqe_before_doorbell,
     aio_mmio_write32,
@@ -91,6 +92,32 @@ cdef struct Ring:
     uint32_t list_bytes         # that a slot has for its PRP list or SGL
     volatile uint8_t *sq_doorbell
     volatile uint8_t *cq_doorbell
+    # Shadow doorbells and their event indices in ordinary memory (Base 2.0, 5.8), or NULL.
+    volatile uint32_t *sq_shadow
+    volatile uint32_t *sq_event
+    volatile uint32_t *cq_shadow
+    volatile uint32_t *cq_event
+
+
+# What the device was told by.
+cdef enum Told:
+    TOLD_NOTHING = 0            # there was nothing to tell
+    TOLD_BY_SHADOW = 1          # it looks at the shadow by itself
+    TOLD_BY_DOORBELL = 2
+
+
+cdef inline Told ring_tell(volatile uint8_t *doorbell, volatile uint32_t *shadow, volatile uint32_t *event, uint32_t new,
+                           uint32_t old) noexcept nogil:
+    # The shadow first, where there is one; then the doorbell, unless the device says that it does not wait for it.
+    if shadow != NULL:
+        aio_mmio_write32(shadow, new)
+        # Between the shadow's store and the load of the event index; else each side may see the other's old value.
+        aio_barrier_full()
+        if <uint16_t>(new - event[0] - 1) >= <uint16_t>(new - old):
+            return TOLD_BY_SHADOW
+    if doorbell != NULL:
+        aio_mmio_write32(doorbell, new)
+    return TOLD_BY_DOORBELL
 
 
 cdef inline uint16_t ring_take_slot(Ring *ring, void *owner) noexcept nogil:
@@ -129,26 +156,24 @@ cdef inline void ring_post(Ring *ring, const Sqe *sqe) noexcept nogil:
         ring.sq_tail = 0
 
 
-cdef inline bint ring_doorbell(Ring *ring) noexcept nogil:
-    # Tells the device of all that was posted since the last time; whether there was anything.
-    if ring.sq_tail == ring.sq_tail_rung:
-        return False
+cdef inline Told ring_doorbell(Ring *ring) noexcept nogil:
+    # Tells the device of all that was posted since the last time. A doorbell that is NULL is the caller's to ring.
+    cdef uint32_t old = ring.sq_tail_rung
+    if ring.sq_tail == old:
+        return TOLD_NOTHING
     ring.sq_tail_rung = ring.sq_tail
-    if ring.sq_doorbell != NULL:
-        aio_barrier_sqe_before_doorbell()
-        aio_mmio_write32(ring.sq_doorbell, ring.sq_tail)
-    return True
+    aio_barrier_sqe_before_doorbell()
+    return ring_tell(ring.sq_doorbell, ring.sq_shadow, ring.sq_event, ring.sq_tail, old)
 
 
-cdef inline bint ring_cq_doorbell(Ring *ring) noexcept nogil:
-    # Gives the reaped entries back to the device; whether there were any.
-    if ring.cq_head == ring.cq_head_rung:
-        return False
+cdef inline Told ring_cq_doorbell(Ring *ring) noexcept nogil:
+    # Gives the reaped entries back to the device.
+    cdef uint32_t old = ring.cq_head_rung
+    if ring.cq_head == old:
+        return TOLD_NOTHING
     ring.cq_head_rung = ring.cq_head
-    if ring.cq_doorbell != NULL:
-        aio_barrier_cqe_before_doorbell()
-        aio_mmio_write32(ring.cq_doorbell, ring.cq_head)
-    return True
+    aio_barrier_cqe_before_doorbell()
+    return ring_tell(ring.cq_doorbell, ring.cq_shadow, ring.cq_event, ring.cq_head, old)
 
 
 cdef inline bint ring_has_completion(const Ring *ring) noexcept nogil:

@@ -40,6 +40,8 @@ cdef void ring_reset(Ring *ring) noexcept nogil:
     ring.sq_tail = ring.sq_tail_rung = 0
     ring.cq_head = ring.cq_head_rung = 0
     ring.phase = 1
+    if ring.sq_shadow != NULL:
+        ring.sq_shadow[0] = ring.sq_event[0] = ring.cq_shadow[0] = ring.cq_event[0] = 0
     _link_free(ring)
 
 

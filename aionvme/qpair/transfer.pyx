@@ -58,8 +58,7 @@ cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFF
 
 cdef str flag_names(uint64_t flags):
     """Flags of a command in words, for messages."""
-    names = [flag.name for flag in IoFlags if flag & flags]
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return " and ".join([flag.name for flag in IoFlags if flag & flags])
 
 
 cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:

@@ -376,3 +376,8 @@ def async_event_request() -> bytes:
 def keep_alive() -> bytes:
     """Keep Alive (NVMe Base 2.0, 5.18)."""
     return Sqe(opc=AdminOpcode.KEEP_ALIVE).encode()
+
+
+def doorbell_buffer_config(*, shadow_iova: int, event_iova: int) -> bytes:
+    """Doorbell Buffer Config (NVMe Base 2.0, 5.8): a page of shadow doorbells, and a page of event indices."""
+    return Sqe(opc=AdminOpcode.DOORBELL_BUFFER_CONFIG, prp1=shadow_iova, prp2=event_iova).encode()

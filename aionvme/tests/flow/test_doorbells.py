@@ -1,0 +1,87 @@
+"""Shadow doorbells, and submission queues in the controller memory buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import aionvme
+from aionvme.mock import MockController
+from aionvme.tests.flow.support import until
+
+BOTH = {"shadow_doorbells": True, "use_cmb_sqs": True}
+CHOICES = [{"shadow_doorbells": True}, {"use_cmb_sqs": True}, BOTH]
+
+pytestmark = [pytest.mark.anyloop]
+
+
+@asynccontextmanager
+async def connected(
+    choice: dict[str, Any], **mock: Any
+) -> AsyncIterator[tuple[MockController, aionvme.Controller]]:
+    """A mock with a buffer for queues, and its controller with these options."""
+    with MockController(**{"cmb": 65536, **mock}) as device:
+        async with aionvme.connect(device, aionvme.ControllerOptions(**choice)) as ctrlr:
+            yield device, ctrlr
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+async def test_what_is_written_reads_back(choice: dict[str, Any]) -> None:
+    """Two queue pairs carry data in either place, at depth and one by one, also after a reset."""
+    data = os.urandom(1 << 18)
+    async with connected(choice) as (_, ctrlr):
+        ns = ctrlr.namespaces[1]
+        out, back = ctrlr.dma_alloc(len(data)), ctrlr.dma_alloc(len(data))
+        memoryview(out)[:] = data
+        nblocks = len(data) // ns.block_size
+        async with ctrlr.alloc_io_qpair(depth=8) as one, ctrlr.alloc_io_qpair(depth=8) as two:
+            for _ in range(2):
+                await one.write(ns, out, 0, nblocks)
+                memoryview(back)[:] = bytes(len(data))
+                await asyncio.gather(
+                    *(two.read(ns, memoryview(back)[lba * ns.block_size :], lba, 1) for lba in range(nblocks))
+                )
+                assert bytes(back) == data
+                for lba in range(50):
+                    await one.read(ns, back, lba, 1)
+                await ctrlr.reset()
+
+
+async def test_with_shadows_few_doorbells_are_rung() -> None:
+    """While the controller looks by itself, the doorbell is left alone; when it has gone to sleep it is rung."""
+    async with connected({"shadow_doorbells": True}) as (device, ctrlr):
+        ns, buf = ctrlr.namespaces[1], ctrlr.dma_alloc(512)
+        async with ctrlr.alloc_io_qpair(depth=8) as qp:
+            for _ in range(500):
+                await qp.read(ns, buf, 0, 1)
+            counters = qp.counters
+            assert counters["completions"] == 500
+            assert counters["doorbells"] < 500
+            await until(lambda: bool(device.counters), "the mock to answer")
+            await qp.read(ns, buf, 0, 1)
+
+
+async def test_a_controller_without_them_is_used_as_any_other() -> None:
+    """What a controller does not have is not used, and the options say so."""
+    async with connected(BOTH, cmb=0, shadow_doorbells=False) as (_, ctrlr):
+        assert (ctrlr.opts.shadow_doorbells, ctrlr.opts.use_cmb_sqs) == (False, False)
+        async with ctrlr.alloc_io_qpair(depth=4) as qp:
+            await qp.read(ctrlr.namespaces[1], ctrlr.dma_alloc(512), 0, 1)
+
+
+async def test_a_queue_that_has_no_room_in_the_buffer_lies_in_memory() -> None:
+    """The buffer takes as many queues as it has room for, and again when they are closed."""
+    async with connected({"use_cmb_sqs": True}, cmb=8192) as (_, ctrlr):
+        ns, buf = ctrlr.namespaces[1], ctrlr.dma_alloc(512)
+        for _ in range(3):
+            pairs = [await ctrlr.alloc_io_qpair(depth=63) for _ in range(3)]
+            iovas = [qp.sq_iova for qp in pairs]
+            assert len(set(iovas)) == 3
+            for qp in pairs:
+                await qp.read(ns, buf, 0, 1)
+                await qp.close()
