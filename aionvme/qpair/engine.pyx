@@ -29,7 +29,11 @@ cdef enum:
     MAX_PIECE_BYTES = 1 << 20
     # Room for an SGL of at least so many bytes where the controller has SGLs.
     LEAST_SGL_BYTES = 1024
+    # SC and SCT of a status field.
+    CODE_BITS = 0x7FF
 
+# How the second of a fused pair ends when the first fails: the first one's status is the pair's.
+cdef uint16_t FAILED_FUSED = <uint16_t>int(StatusCode.ABORTED_FAILED_FUSED)
 # What a command ended with that has no completion from the device (SCT 3h, SC 71h).
 cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
 
@@ -305,7 +309,8 @@ cdef class Engine(Pieces):
         ring_free_slot(&self.ring, index)
         Py_DECREF(request)
         request.in_flight -= 1
-        if request.cpl is None or (status != 0 and request.cpl.raw_status == 0):
+        if request.cpl is None or (status != 0 and (
+                request.cpl.raw_status == 0 or (request.cpl.raw_status & CODE_BITS) == FAILED_FUSED)):
             cpl = Completion.__new__(Completion)
             cpl.dw0 = cqe.dw0
             cpl.dw1 = cqe.dw1
