@@ -28,13 +28,23 @@ from aionvme.pci.dma import DmaBuffer, DmaRegistration
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
+from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.nvm import IoFlags
+from aionvme.spec.reservation import (
+    AcquireAction,
+    Cptpl,
+    RegisterAction,
+    ReleaseAction,
+    ReservationStatus,
+    ReservationType,
+)
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AcquireAction",
     "AddressError",
     "ArbMechanism",
     "CommandSpecificError",
@@ -45,6 +55,7 @@ __all__ = [
     "ControllerLostError",
     "ControllerOptions",
     "ControllerResetError",
+    "Cptpl",
     "DecodeError",
     "DmaBuffer",
     "DmaRegistration",
@@ -61,7 +72,12 @@ __all__ = [
     "PciDevice",
     "QPrio",
     "QueueFullError",
+    "RegisterAction",
+    "ReleaseAction",
     "Request",
+    "ReservationStatus",
+    "ReservationType",
+    "SglCallbacks",
     "Status",
     "StatusCode",
     "StatusCodeType",
