@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import time
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Shadow:
 
     def put(self, qid: int, value: int, *, completion: bool = False) -> None:
         where = self.doorbells + (2 * qid + completion) * self.raw.stride
-        struct.pack_into("<I", self.raw.memory.bytes, where, value)
+        # One store: struct would write byte by byte, and a thread would see what it passes through.
+        ctypes.c_uint32.from_buffer(self.raw.memory.bytes, where).value = value
 
 
 def run(shadow: Shadow, queue: Queue, cid: int) -> None:
