@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -158,12 +159,13 @@ def test_sleep(make: Make) -> None:
     shadow = Shadow(raw)
     queue = raw.create(1, 16)
     assert shadow.configure() == 0
+    barrier = threading.Lock()
     for cid in range(400):
         old = shadow.get(1)
         queue.post(FLUSH, cid=cid, nsid=1)
         shadow.put(1, queue.tail)
-        raw.function.read32(0x1C)
-        event = shadow.event(1)
+        with barrier:  # the shadow is stored before EventIdx is loaded: taking a lock is a full barrier
+            event = shadow.event(1)
         if (queue.tail - event - 1) & 0xFFFF < (queue.tail - old) & 0xFFFF:
             raw.function.write32(queue.sq_doorbell, queue.tail)
         deadline = time.monotonic() + SECONDS
