@@ -2,10 +2,12 @@
 """Owns which I/O command is executed by what, and the quick way of plain reads and writes."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from aionvme.mock.blocks cimport segments_to_storage, storage_to_segments
 from aionvme.mock.copying cimport copy_blocks
+from aionvme.mock.iommu cimport iova_translate
 from aionvme.mock.pointers cimport map_data
 from aionvme.mock.ranges cimport dataset_management, verify, write_uncorrectable, write_zeroes
 from aionvme.mock.rings cimport (
@@ -60,12 +62,36 @@ cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
     return SUCCESS
 
 
+cdef inline uint8_t *_one_piece(Core *core, const Sqe *sqe, size_t nbytes) noexcept nogil:
+    """The memory of a transfer that PRP1 alone describes, which most are; NULL where there is more to it."""
+    cdef size_t page = <size_t>1 << core.page_shift
+    cdef size_t run
+    cdef uint8_t *memory
+    if sqe.flags >> 6 or core.cmb != NULL or sqe.prp1 & 3 or nbytes > page - (sqe.prp1 & (page - 1)):
+        return NULL
+    memory = iova_translate(&core.map, sqe.prp1, nbytes, &run)
+    return memory if run == nbytes else NULL
+
+
+cdef inline uint16_t _count(Core *core, bint writing, size_t nbytes) noexcept nogil:
+    """It was executed."""
+    if writing:
+        core.writes += 1
+        core.bytes_written += nbytes
+    else:
+        core.reads += 1
+        core.bytes_read += nbytes
+    return SUCCESS
+
+
 cdef uint16_t _plain(Core *core, const Sqe *sqe, Namespace *ns) noexcept nogil:
     """Read or Write that is nothing but a copy."""
     cdef bint writing = sqe.opcode == OPCODE_WRITE
     cdef uint64_t lba = sqe.cdw10 | <uint64_t>sqe.cdw11 << 32
     cdef uint64_t nblocks = (sqe.cdw12 & 0xFFFF) + 1
     cdef size_t nbytes = <size_t>nblocks << ns.shift
+    cdef uint8_t *memory
+    cdef uint8_t *stored
     cdef uint16_t status
     # No directive is supported (DTYPE of Write, NVM 1.0, 3.2.6). PRINFO means nothing without protection
     # information.
@@ -75,22 +101,23 @@ cdef uint16_t _plain(Core *core, const Sqe *sqe, Namespace *ns) noexcept nogil:
         return LBA_OUT_OF_RANGE | DNR
     if nbytes > core.max_transfer:
         return INVALID_FIELD | DNR
+    memory = _one_piece(core, sqe, nbytes) if ns.fd < 0 else NULL
+    if memory != NULL:
+        stored = ns.memory + (lba << ns.shift)
+        memcpy(stored if writing else memory, memory if writing else stored, nbytes)
+        return _count(core, writing, nbytes)
     status = map_data(core, sqe, nbytes, writing)
     if status:
         return status
     if writing:
         if segments_to_storage(core, ns, lba << ns.shift) < 0:
             return WRITE_FAULT
-        core.writes += 1
-        core.bytes_written += nbytes
-        return SUCCESS
+        return _count(core, writing, nbytes)
     if core.data.buckets and ns.fd >= 0:
         return transfer(core, sqe)
     if storage_to_segments(core, ns, lba << ns.shift) < 0:
         return READ_ERROR
-    core.reads += 1
-    core.bytes_read += nbytes
-    return SUCCESS
+    return _count(core, writing, nbytes)
 
 
 cdef uint16_t _optional(Core *core, const Sqe *sqe) noexcept nogil:
