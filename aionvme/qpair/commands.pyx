@@ -245,13 +245,13 @@ cdef class CommandQueuePair(TransferQueuePair):
             (nvm.transfer(NvmOpcode.WRITE, ns.nsid, request.lba, count, flags=request.sqe.cdw12, fuse=FUSED_SECOND),
              needed)]
         try:
-            self.take_fused(request, compare_buf, write_buf, needed)
+            self._take_fused(request, compare_buf, write_buf, needed)
         except BaseException:
             self.let_go(request)
             raise
         return self.send(request, timeout, when_full)
 
-    def take_fused(self, Request request, compare_buf, write_buf, size_t needed):
+    def _take_fused(self, Request request, compare_buf, write_buf, size_t needed):
         """Both buffers, one behind the other as the segments of the pair.
 
         Each is checked to be describable by itself: half a pair must not be posted.

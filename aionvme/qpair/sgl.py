@@ -38,7 +38,9 @@ def segments_of(iov: Sequence[Any] | SglCallbacks, needed: int) -> list[Any]:
     if isinstance(iov, SglCallbacks):
         return _from_callbacks(iov, needed)
     if isinstance(iov, (bytes, bytearray, memoryview)) or not hasattr(iov, "__iter__"):
-        raise TypeError("iov is a sequence of buffers, or SglCallbacks; for one buffer use read, write or compare")
+        raise TypeError(
+            "iov is a sequence of buffers, or SglCallbacks; for one buffer use read, write or compare"
+        )
     return [_checked(part, index) for index, part in enumerate(iov)]
 
 

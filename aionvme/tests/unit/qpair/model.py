@@ -26,7 +26,9 @@ def merged(runs: Iterable[Run]) -> list[Run]:
             continue
         if found:
             before, length = found[-1]
-            if before == iova is None or (before is not None and iova is not None and before + length == iova):
+            if before == iova is None or (
+                before is not None and iova is not None and before + length == iova
+            ):
                 found[-1] = (before, length + nbytes)
                 continue
         found.append((iova, nbytes))

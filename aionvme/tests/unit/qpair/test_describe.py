@@ -64,7 +64,19 @@ class Memory:
         self.address = address_of(self.pages)
         view = memoryview(self.pages)
         # From page to page: alone and out of order, then three and eight together, and the last three not at all.
-        for first, count in ((5, 1), (2, 1), (7, 1), (0, 1), (3, 1), (8, 3), (1, 1), (11, 8), (4, 1), (6, 1), (19, 2)):
+        for first, count in (
+            (5, 1),
+            (2, 1),
+            (7, 1),
+            (0, 1),
+            (3, 1),
+            (8, 3),
+            (1, 1),
+            (11, 8),
+            (4, 1),
+            (6, 1),
+            (19, 2),
+        ):
             self.space.register(view[first * PAGE : (first + count) * PAGE])
         self.buf = self.space.alloc(18 * MIB)
         self.iommu = Iommu(self.function.mapped)
@@ -144,7 +156,11 @@ def placed(memory: Memory, segments: list[tuple[int | None, int]]) -> list[Segme
     return [(0 if place is None else memory.address + place, nbytes) for place, nbytes in segments]
 
 
-@given(transfer=transfers(), page_size=st.sampled_from([PAGE, 2 * PAGE, 4 * PAGE, 16 * PAGE]), room=st.integers(0, 20))
+@given(
+    transfer=transfers(),
+    page_size=st.sampled_from([PAGE, 2 * PAGE, 4 * PAGE, 16 * PAGE]),
+    room=st.integers(0, 20),
+)
 @settings(max_examples=500, deadline=None)
 def test_prps_describe_as_much_as_there_can_be_and_no_more(
     memory: Memory, transfer: Any, page_size: int, room: int
@@ -167,7 +183,9 @@ def test_prps_describe_as_much_as_there_can_be_and_no_more(
         assert prp_prefix(runs, page_size, 1 << 20) == said.described < total(runs)
 
 
-def sgl_prefix(memory: Memory, segments: list[Segment], offset: int, nbytes: int, flags: int, room: int) -> int:
+def sgl_prefix(
+    memory: Memory, segments: list[Segment], offset: int, nbytes: int, flags: int, room: int
+) -> int:
     """How many bytes an SGL can describe, with room for so many descriptors in a list."""
     reached: list[Run] = []
     for address, length in segments:
@@ -274,7 +292,10 @@ def test_prps_of_pages_anywhere(memory: Memory, count: int) -> None:
 @pytest.mark.parametrize("count", SHAPES)
 def test_sgls_of_pieces_anywhere(memory: Memory, count: int) -> None:
     """So many pieces of 12 bytes: a descriptor each, in a list with room for all, and one in the command if it is one."""
-    segments = [(address + 4 * (number % 1000), 12) for number, (address, _) in enumerate(shuffled_pages(memory, count))]
+    segments = [
+        (address + 4 * (number % 1000), 12)
+        for number, (address, _) in enumerate(shuffled_pages(memory, count))
+    ]
     said = memory.say("sgl", segments, 0, count * 12, list_bytes=16 * 4096, flags=DWORDS)
     assert (said.result, said.described) == (ALL, count * 12)
     assert descriptors(struct.pack("<QQ", *said.dptr)) == (0 if count == 1 else count)
@@ -283,10 +304,14 @@ def test_sgls_of_pieces_anywhere(memory: Memory, count: int) -> None:
 
 @given(count=st.integers(1, 4096), seed=st.integers(0, 1 << 32), room=st.sampled_from([64, 128, 256]))
 @settings(max_examples=25, deadline=None)
-def test_any_number_of_segments_is_cut_into_commands(memory: Memory, count: int, seed: int, room: int) -> None:
+def test_any_number_of_segments_is_cut_into_commands(
+    memory: Memory, count: int, seed: int, room: int
+) -> None:
     """From 1 to 4096 segments of random length, cut into blocks of 512: all of it once, each command as full as can be."""
     chosen = random.Random(seed)
-    segments = [(memory.buf_address + 4 * chosen.randrange(4 * MIB), 4 * chosen.randint(1, 64)) for _ in range(count)]
+    segments = [
+        (memory.buf_address + 4 * chosen.randrange(4 * MIB), 4 * chosen.randint(1, 64)) for _ in range(count)
+    ]
     nbytes = sum(length for _, length in segments) // 512 * 512
     found: list[Run] = []
     done = 0

@@ -26,7 +26,14 @@ def prps(
 ) -> tuple[int, int, int, list[int]]:
     """What PRPs say of one stretch of memory: the result, PRP1, PRP2, and the entries of a list."""
     result, described, (prp1, prp2), raw = describe(
-        "prp", space, [(address, nbytes)], 0, nbytes, page_size=page_size, list_bytes=8 * capacity, list_iova=LIST
+        "prp",
+        space,
+        [(address, nbytes)],
+        0,
+        nbytes,
+        page_size=page_size,
+        list_bytes=8 * capacity,
+        list_iova=LIST,
     )
     assert described <= nbytes
     entries = [entry for (entry,) in struct.iter_unpack("<Q", raw)]

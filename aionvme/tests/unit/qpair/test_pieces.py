@@ -98,7 +98,9 @@ class Posted:
         return cls(sqe[0], lba, nblocks, data, mptr, cdw14)
 
 
-def check(shape: Shape, posted: list[Posted], lba: int, nblocks: int, data: list[Run], metadata: list[Run]) -> None:
+def check(
+    shape: Shape, posted: list[Posted], lba: int, nblocks: int, data: list[Run], metadata: list[Run]
+) -> None:
     """The commands are the transfer: each block once, in order, in no command that is too long."""
     at = lba
     for piece in posted:
@@ -109,7 +111,9 @@ def check(shape: Shape, posted: list[Posted], lba: int, nblocks: int, data: list
         assert piece.data == part(data, (at - lba) * shape.unit, piece.nblocks * shape.unit)
         if metadata:
             size = shape.metadata_size
-            assert [(piece.mptr, piece.nblocks * size)] == part(metadata, (at - lba) * size, piece.nblocks * size)
+            assert [(piece.mptr, piece.nblocks * size)] == part(
+                metadata, (at - lba) * size, piece.nblocks * size
+            )
         else:
             assert piece.mptr == 0
         at += piece.nblocks
@@ -157,7 +161,10 @@ def test_segments_are_cut_into_commands_that_say_all_of_them(
             metadata = dev.alloc(nblocks * shape.metadata_size)
             runs = [(metadata.iova, nblocks * shape.metadata_size)]
         ns = dev.namespace(
-            block_size=shape.block_size, metadata_size=shape.metadata_size, extended=shape.extended, boundary=shape.boundary
+            block_size=shape.block_size,
+            metadata_size=shape.metadata_size,
+            extended=shape.extended,
+            boundary=shape.boundary,
         )
         call = dev.qp.submit_writev if write else dev.qp.submit_readv
         try:
@@ -168,7 +175,10 @@ def test_segments_are_cut_into_commands_that_say_all_of_them(
             assert stuck
             assert shape.sgls != SGLS["any"] or forced is False
             rest = part(data, int(stuck[1]), total(data))
-            assert forced is True or prp_prefix(rest, shape.page_size, shape.max_transfer // shape.page_size) < shape.unit
+            assert (
+                forced is True
+                or prp_prefix(rest, shape.page_size, shape.max_transfer // shape.page_size) < shape.unit
+            )
             assert dev.commands() == []
         else:
             check(shape, posted, lba, nblocks, data, runs)
@@ -194,9 +204,16 @@ def test_a_buffer_is_cut_as_seldom_as_can_be(
     ) as dev:
         buf = dev.dma.alloc(offset + nblocks * shape.unit, align=shape.page_size)
         ns = dev.namespace(
-            block_size=shape.block_size, metadata_size=shape.metadata_size, extended=shape.extended, boundary=shape.boundary
+            block_size=shape.block_size,
+            metadata_size=shape.metadata_size,
+            extended=shape.extended,
+            boundary=shape.boundary,
         )
-        metadata = dev.alloc(nblocks * shape.metadata_size) if shape.unit == shape.block_size and shape.metadata_size else None
+        metadata = (
+            dev.alloc(nblocks * shape.metadata_size)
+            if shape.unit == shape.block_size and shape.metadata_size
+            else None
+        )
         Posted.look(dev, shape)
         posted = dev.all_commands(
             dev.qp.submit_read, ns, memoryview(buf)[offset:], lba, nblocks, metadata=metadata, sgl=forced
@@ -229,7 +246,11 @@ def test_one_to_4096_segments(count: int, seed: int, sgls: int) -> None:
         shape = Shape(512, 0, False, 0, PAGE, 128 << 10, sgls, 8)
         Posted.look(dev, shape)
         posted = dev.all_commands(
-            dev.qp.submit_writev, dev.namespace(), [view[place : place + nbytes] for place, nbytes in spans], 9, nblocks
+            dev.qp.submit_writev,
+            dev.namespace(),
+            [view[place : place + nbytes] for place, nbytes in spans],
+            9,
+            nblocks,
         )
         check(shape, posted, 9, nblocks, part(data, 0, 512 * nblocks), [])
 
@@ -305,7 +326,9 @@ def test_reference_tags_of_type_3_stay() -> None:
     name=st.sampled_from(["verify", "write_zeroes", "write_uncorrectable"]),
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
-def test_ranges_are_cut_at_their_own_limits(first: int, nblocks: int, boundary: int, limit: int, name: str) -> None:
+def test_ranges_are_cut_at_their_own_limits(
+    first: int, nblocks: int, boundary: int, limit: int, name: str
+) -> None:
     """Verify, Write Zeroes and Write Uncorrectable: VSL, WZSL and WUSL, and the boundary; the data's limit is none."""
     with device(max_transfer=PAGE, **{f"{name}_bytes": limit}) as dev:
         sqes = dev.all_commands(
@@ -334,7 +357,12 @@ def test_more_blocks_than_a_command_can_say() -> None:
 ranges = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 5000)), min_size=1, max_size=600)
 
 
-@given(pairs=ranges, most=st.integers(0, 255), longest=st.sampled_from([0, 1000]), blocks=st.sampled_from([0, 5000, 1 << 20]))
+@given(
+    pairs=ranges,
+    most=st.integers(0, 255),
+    longest=st.sampled_from([0, 1000]),
+    blocks=st.sampled_from([0, 5000, 1 << 20]),
+)
 @settings(max_examples=60, deadline=None)
 def test_dataset_management_is_cut_at_its_limits(
     pairs: list[tuple[int, int]], most: int, longest: int, blocks: int
@@ -343,7 +371,9 @@ def test_dataset_management_is_cut_at_its_limits(
     with device(depth=4, dsm_ranges=most, dsm_range_blocks=longest, dsm_blocks=blocks) as dev:
         found: list[Run] = []
         dev.look = lambda sqe: (sqe, _payload(dev, sqe, 16 * (sqe[40] + 1)))
-        for sqe, data in dev.all_commands(dev.qp.submit_dataset_management, dev.namespace(), pairs, deallocate=True):
+        for sqe, data in dev.all_commands(
+            dev.qp.submit_dataset_management, dev.namespace(), pairs, deallocate=True
+        ):
             count, attributes = struct.unpack_from("<II", sqe, 40)
             assert attributes == 4
             assert count < (most or 256)
@@ -388,7 +418,9 @@ def test_copy_is_cut_at_its_limits(pairs: list[tuple[int, int]], mssrl: int, mcl
 def _payload(dev: Device, sqe: bytes, nbytes: int) -> bytes:
     prp1, prp2 = struct.unpack_from("<QQ", sqe, 24)
     return b"".join(
-        dev.fetch(iova, length) for iova, length in walk_prps(prp1, prp2, nbytes, PAGE, dev.fetch) if iova is not None
+        dev.fetch(iova, length)
+        for iova, length in walk_prps(prp1, prp2, nbytes, PAGE, dev.fetch)
+        if iova is not None
     )
 
 
@@ -473,7 +505,12 @@ def test_a_fused_pair_takes_the_bytes_of_any_memory() -> None:
         ns = dev.namespace()
         compare, write = dev.alloc(8 * PAGE), dev.alloc(8 * PAGE)
         first, second = dev.all_commands(
-            dev.qp.submit_compare_and_write, ns, memoryview(compare).cast("Q"), memoryview(write).cast("Q"), 0, 2
+            dev.qp.submit_compare_and_write,
+            ns,
+            memoryview(compare).cast("Q"),
+            memoryview(write).cast("Q"),
+            0,
+            2,
         )
         assert struct.unpack_from("<Q", first, 24) == (compare.iova,)
         assert struct.unpack_from("<Q", second, 24) == (write.iova,)

@@ -204,9 +204,15 @@ def post(dev: Device, case: Case, spelling: str) -> tuple[bytes, dict[str, int]]
     """The one command of a case, and where its memory is for the device."""
     buf, metadata = dev.alloc(4096), dev.alloc(4096)
     ns = dev.namespace(data=Copies(), **case.ns)
-    named = {"buf": buf, "iov": [memoryview(buf)[:512], memoryview(buf)[512:]], "other": dev.namespace(nsid=9, **case.ns)}
+    named = {
+        "buf": buf,
+        "iov": [memoryview(buf)[:512], memoryview(buf)[512:]],
+        "other": dev.namespace(nsid=9, **case.ns),
+    }
     args = [named.get(arg, arg) if isinstance(arg, str) else arg for arg in case.args]
-    keywords = {key: named.get(arg, arg) if isinstance(arg, str) else arg for key, arg in case.keywords.items()}
+    keywords = {
+        key: named.get(arg, arg) if isinstance(arg, str) else arg for key, arg in case.keywords.items()
+    }
     if ns.metadata_size and case.pointers:
         keywords["metadata"] = metadata
     if spelling == "submit":
@@ -303,9 +309,11 @@ def test_sgl_list(dev: Device) -> None:
 
 def test_data_of_dataset_management(dev: Device) -> None:
     """A range has attributes, its length (not 0's based) and its first block (NVM Command Set 1.0, figure 39)."""
-    sqe = dev.command(dev.qp.submit_dataset_management, dev.namespace(), [(LBA, 5), (7, 0x1_0000)], deallocate=True)
+    sqe = dev.command(
+        dev.qp.submit_dataset_management, dev.namespace(), [(LBA, 5), (7, 0x1_0000)], deallocate=True
+    )
     assert dev.fetch(prp(sqe), 32) == bytes.fromhex(
-        "00000000 05000000 9a785634 12000000" "00000000 00000100 07000000 00000000"
+        "00000000 05000000 9a785634 1200000000000000 00000100 07000000 00000000"
     )
 
 
