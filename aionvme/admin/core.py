@@ -116,7 +116,7 @@ class Core:
             self.function.set_bus_master(False)
         try:
             self.dma.close()
-        except OSError as error:
+        except (OSError, NvmeError) as error:
             self.dma.quarantine()
             logger.error("%s: DMA memory could not be unmapped and is never used again: %s", self, error)
 

@@ -77,7 +77,7 @@ class ControllerOptions:
         host_id: 16 bytes, or None for one that is random for this process. A controller without 128-bit host
             identifiers is given the first 8 bytes.
         admin_timeout, io_timeout: Seconds until a command is aborted; 0 for none.
-        abort_timeout: Seconds that an aborted command has to end, before the controller is reset.
+        abort_timeout: Seconds that an aborted command has to end, before the controller is reset; 0 for at once.
         no_shn_notification: Close by disabling the controller, without the shutdown notification.
     """
 

@@ -14,8 +14,8 @@ from aionvme.mock.blocks cimport (
     load_metadata, note_plain, read_storage, store_metadata, unmark_bad, write_storage,
 )
 from aionvme.mock.rings cimport (
-    DENY_READ, DENY_WRITE, MEMBERS, Namespace, mock_store, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock,
+    DENY_READ, DENY_WRITE, MEMBERS, Namespace, mock_store, pthread_mutex_destroy, pthread_mutex_init,
+    pthread_mutex_lock, pthread_mutex_unlock,
 )
 
 
@@ -43,6 +43,10 @@ cdef class Shelf:
             free(self.namespaces)
         if self.mutex_made:
             pthread_mutex_destroy(&self.mutex)
+
+    def after_fork(self):
+        """In a child process: the lock may be held by a thread that is not there."""
+        pthread_mutex_init(&self.mutex, NULL)
 
     def __enter__(self):
         # Who holds it never asks for the interpreter's lock, so this may wait with it.

@@ -39,6 +39,11 @@ class Subsystem:
         self._features: list[Features | None] = []
         self.reservations = Reservations(self)
 
+    def after_fork(self) -> None:
+        """In a child process: locks may be held by threads that are not there."""
+        self.lock = threading.RLock()
+        self.shelf.after_fork()
+
     @property
     def shared(self) -> bool:
         """Whether it had more than one controller."""

@@ -100,6 +100,7 @@ async def rig(
             mock.silent = False
             await ctrlr.close()
             assert ctrlr.closed
+            assert ctrlr._dma.closed  # nothing of it is mapped any more
         closed_rig(mock)
 
 

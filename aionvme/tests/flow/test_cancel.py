@@ -251,6 +251,23 @@ async def test_abort_without_effect_leads_to_a_reset() -> None:
         await r.works()
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_abort_has_its_time_before_the_reset(answered: bool) -> None:
+    """A lost command is reset away after `abort_timeout`, whether Abort is answered or lost as well."""
+    async with rig(io_timeout=0, abort_timeout=0.2) as r:
+        r.mock.silent = True
+        task: asyncio.Task[Any] = asyncio.create_task(r.read())
+        await fetched(r.mock, 1)
+        r.mock.silent = not answered
+        begun = time.monotonic()
+        task.cancel()
+        await until(lambda: aborts(r.mock))
+        r.mock.silent = False
+        assert await kinds([task]) == [CANCELLED]
+        assert 0.2 <= time.monotonic() - begun < 0.2 + 3
+        await r.works()
+
+
 async def test_reset_error_says_that_the_outcome_is_unknown() -> None:
     """Whoever gets a ControllerResetError reads that its command may or may not have been executed."""
     async with rig(abort_timeout=0.05) as r:

@@ -31,15 +31,15 @@ async def test_reset_with_commands_in_flight() -> None:
     async with rig(depth=2) as r:
         held = r.mock.hold(qid=1)
         requests = r.reads(2)
-        order: list[int] = []
+        told: list[tuple[int, int]] = []
         for number in range(4):
-            r.qp.submit_read(r.ns, r.buf, 0, 1, lambda arg, _cpl: order.append(arg), number)
+            r.qp.submit_read(r.ns, r.buf, 0, 1, lambda arg, cpl: told.append((arg, int(cpl.status))), number)
         await fetched(r.mock, 2)
         held.stop()
         await r.ctrlr.reset()
         assert await kinds(requests) == [RESET, RESET]
         await r.works()
-        assert order == [0, 1, 2, 3]
+        assert told == [(0, 0), (1, 0), (2, 0), (3, 0)]
 
 
 async def test_reset_is_joined() -> None:

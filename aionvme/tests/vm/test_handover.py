@@ -25,6 +25,9 @@ from aionvme.tests.vm.conftest import Machine, NvmeFunction
 from aionvme.tests.vm.kernel import block_device, bound_to_vfio, driver_of, wait_until
 from aionvme.tests.vm.processes import aionvme as run_aionvme
 
+# The first process of its own waits for its server to import everything.
+pytestmark = pytest.mark.timeout(300)
+
 MIB = 1 << 20
 # Beside what the journeys write.
 HELLO_AT = 28 * MIB

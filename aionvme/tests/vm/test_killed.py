@@ -15,6 +15,9 @@ from aionvme.tests.vm.conftest import Machine
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
 from aionvme.tests.vm.processes import running
 
+# The first process of its own waits for its server to import everything.
+pytestmark = pytest.mark.timeout(300)
+
 MIB = 1 << 20
 # Each round has a place of its own, since what was not acknowledged may have been written as well.
 FIRST = 16 * MIB

@@ -20,6 +20,9 @@ from aionvme.tests.vm.conftest import DEVICES, Machine
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register, driver_of, wait_until
 from aionvme.tests.vm.processes import result_of
 
+# The first process of its own waits for its server to import everything.
+pytestmark = pytest.mark.timeout(300)
+
 NOBODY = 65534
 BUS_MASTER = 4
 CC, CSTS = 0x14, 0x1C

@@ -37,10 +37,7 @@ async def test_rings_wrap(depth: int) -> None:
 
 
 async def test_identifiers_change_with_each_use() -> None:
-    """A slot's next command has another identifier.
-
-    All 65535 are used before one comes again, FFFFh never.
-    """
+    """A slot's next command has another identifier, for hundreds of uses."""
     async with rig(depth=1) as r:
         cids = []
         for _ in range(300):
