@@ -18,9 +18,9 @@ from aionvme.admin.recovery import Recovery
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
-from aionvme.qpair.raw import AdminQueuePair
 from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, start_to_end, wait_to_end
+from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:

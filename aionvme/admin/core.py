@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from aionvme.pci.function import Function
     from aionvme.qpair.core import QueuePair
     from aionvme.qpair.io import IoQueuePair
-    from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.namespace import Namespace
+    from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
 
 logger = logging.getLogger("aionvme")
