@@ -99,7 +99,7 @@ async def test_advice_changes_nothing(spelling: str) -> None:
 @spelled
 @pytest.mark.parametrize(
     ("options", "count"),
-    [({}, 1), ({"mssrl": 50}, 1), ({"mcl": 60}, 4), ({"msrc": 0}, 4), ({"msrc": 1, "mcl": 100}, 3)],
+    [({}, 1), ({"mssrl": 50}, 1), ({"mcl": 60}, 4), ({"msrc": 0}, 4), ({"msrc": 1, "mcl": 100}, 4)],
 )
 async def test_copy(spelling: str, options: dict[str, int], count: int) -> None:
     """The ranges stand one after another at the destination; MSSRL, MCL and MSRC cut it."""
