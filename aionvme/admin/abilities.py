@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aionvme.admin import bringup
+from aionvme.admin.core import logger
 from aionvme.errors import ControllerFailedError, StatusError
 from aionvme.qpair.limits import Limits
 from aionvme.qpair.namespace import Namespace
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.identify_sets import ExtendedFormatBits, IdentifyNvmController, IdentifyNvmNamespace
 from aionvme.spec.logs import CommandsSupportedAndEffects
-from aionvme.spec.opcodes import Cns, LogPageId
+from aionvme.spec.opcodes import Cns, FeatureId, LogPageId
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
@@ -21,6 +22,9 @@ _LIST_ENTRIES = 1024
 # Bits of storage and reference tag, by the guard (NVM Command Set 1.0, 5.2.1): of 16, 32 and 64 bits.
 _TAG_BITS = {0: 32, 1: 80, 2: 48}
 _QUALIFIED = 3
+# OCFS: Copy formats 2 and 3.
+_ACROSS_NAMESPACES = 0b1100
+_BEHAVIOR_BYTES = 512
 
 
 async def read_limits(core: Core, data: IdentifyController) -> Limits:
@@ -33,7 +37,7 @@ async def read_limits(core: Core, data: IdentifyController) -> Limits:
         oncs=data.oncs,
         fuses=data.fuses,
         sgls=data.sgls,
-        ocfs=data.ocfs or 1,
+        ocfs=await _copy_formats(core, data),
         host_id_extended=bool(data.ctratt & 1),
         verify_bytes=unit << nvm.vsl if nvm.vsl else 0,
         write_zeroes_bytes=unit << nvm.wzsl if nvm.wzsl else 0,
@@ -43,6 +47,27 @@ async def read_limits(core: Core, data: IdentifyController) -> Limits:
         dsm_blocks=nvm.dmsl,
         **({"in_log": log.supports_io} if log is not None else {}),
     )
+
+
+async def _copy_formats(core: Core, data: IdentifyController) -> int:
+    """The formats of Copy that can be used. Those that name a namespace are off until the host says that it knows them.
+
+    That is CDFE in bytes 5:4 of Host Behavior Support (Base 2.1, 5.1.25.1.14).
+    """
+    formats: int = data.ocfs or 1
+    across = formats & _ACROSS_NAMESPACES
+    if not data.oncs >> 8 & 1 or not across:
+        return formats
+    try:
+        held = await core.urgent.get_feature(FeatureId.HOST_BEHAVIOR_SUPPORT, nbytes=_BEHAVIOR_BYTES)
+        behavior = bytearray(held.data)
+        enabled = int.from_bytes(behavior[4:6], "little") | across
+        behavior[4:6] = enabled.to_bytes(2, "little")
+        await core.urgent.set_feature(FeatureId.HOST_BEHAVIOR_SUPPORT, data=bytes(behavior))
+    except StatusError as error:
+        logger.info("%s: copies within a namespace only: %s", core, error)
+        return formats & ~_ACROSS_NAMESPACES
+    return formats
 
 
 async def _nvm_controller(core: Core) -> IdentifyNvmController:

@@ -161,8 +161,9 @@ cdef class CommandQueuePair(TransferQueuePair):
             ns: The namespace that is written.
             ranges: (lba, nblocks) pairs, or an array of shape (n, 2). More than one command takes become several.
             dest_lba: Where the first block goes.
-            format: Of the source descriptors: 0 for the same namespace, 2 to read from `source_ns`.
-            source_ns: The namespace that is read, with format 2.
+            format: Of the source descriptors: 0 for the same namespace, 2 to read from `source_ns`; 1 and 3 where the
+                namespace has protection information with a guard of 32 or 64 bits.
+            source_ns: The namespace that is read, with formats 2 and 3.
             io_flags: FORCE_UNIT_ACCESS and LIMITED_RETRY.
 
         Raises:
@@ -190,8 +191,9 @@ cdef class CommandQueuePair(TransferQueuePair):
         destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFF)
         pairs = block_ranges.checked(ranges, source.nblocks)
         program, payload = [], bytearray()
-        for group in block_ranges.for_copy(pairs, destination, ns, source):
-            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid if format else None)
+        for group in block_ranges.for_copy(
+                pairs, destination, ns, source, self.max_transfer // (40 if format & 1 else 32)):
+            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid if format >= 2 else None)
             program.append((nvm.copy(ns.nsid, destination, len(group), format=format, flags=flags), len(data)))
             payload += data
             destination += sum(nblocks for _, nblocks in group)
@@ -245,13 +247,13 @@ cdef class CommandQueuePair(TransferQueuePair):
             (nvm.transfer(NvmOpcode.WRITE, ns.nsid, request.lba, count, flags=request.sqe.cdw12, fuse=FUSED_SECOND),
              needed)]
         try:
-            self.take_fused(request, compare_buf, write_buf, needed)
+            self._take_fused(request, compare_buf, write_buf, needed)
         except BaseException:
             self.let_go(request)
             raise
         return self.send(request, timeout, when_full)
 
-    def take_fused(self, Request request, compare_buf, write_buf, size_t needed):
+    def _take_fused(self, Request request, compare_buf, write_buf, size_t needed):
         """Both buffers, one behind the other as the segments of the pair.
 
         Each is checked to be describable by itself: half a pair must not be posted.

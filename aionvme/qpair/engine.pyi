@@ -2,10 +2,11 @@ from typing_extensions import disjoint_base
 
 from aionvme.pci.dma import DmaSpace
 from aionvme.pci.function import Function
-from aionvme.qpair.request import Request, RequestOwner
+from aionvme.qpair.pieces import Pieces
+from aionvme.qpair.request import Request
 
 @disjoint_base
-class Engine(RequestOwner):
+class Engine(Pieces):
     @property
     def qid(self) -> int: ...
     @property
@@ -39,4 +40,5 @@ class Engine(RequestOwner):
     def give_back(self) -> None: ...
     def _lay_out(self) -> None: ...
     def _cannot_describe(self, request: Request, result: int) -> None: ...
+    def _next_of_program(self, request: Request) -> int: ...
     def _foreign(self, reason: int, sqid: int, cid: int, sqhd: int) -> None: ...

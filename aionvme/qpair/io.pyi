@@ -1,24 +1,23 @@
-import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from numpy.typing import NDArray
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
-from aionvme.qpair.core import QueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
+from aionvme.qpair.reserving import ReservingQueuePair
+from aionvme.qpair.sgl import SglCallbacks
 
 _Arg = TypeVar("_Arg")
 _Memory = Buffer | NDArray[Any]
+# (address, nbytes) is memory of this process; an address of None is a bit bucket.
+_Iov = Iterable[_Memory | tuple[int | None, int]] | SglCallbacks
 _WhenFull = Literal["error"] | None
 
-class IoFlags(enum.IntFlag):
-    FORCE_UNIT_ACCESS = 0x40000000
-    LIMITED_RETRY = 0x80000000
-
-class IoQueuePair(QueuePair):
+@disjoint_base
+class IoQueuePair(ReservingQueuePair):
     def read(
         self,
         ns: Namespace,
@@ -27,6 +26,14 @@ class IoQueuePair(QueuePair):
         nblocks: int,
         *,
         io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
         timeout: float | None = None,
     ) -> Request[Completion[None]]: ...
     def submit_read(
@@ -39,6 +46,14 @@ class IoQueuePair(QueuePair):
         cb_arg: _Arg = None,  # type: ignore[assignment]
         *,
         io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
         timeout: float | None = None,
         when_full: _WhenFull = None,
     ) -> Request[Completion[None]]: ...
@@ -50,6 +65,14 @@ class IoQueuePair(QueuePair):
         nblocks: int,
         *,
         io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
         timeout: float | None = None,
     ) -> Request[Completion[None]]: ...
     def submit_write(
@@ -62,10 +85,185 @@ class IoQueuePair(QueuePair):
         cb_arg: _Arg = None,  # type: ignore[assignment]
         *,
         io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
         timeout: float | None = None,
         when_full: _WhenFull = None,
     ) -> Request[Completion[None]]: ...
-    def flush(self, ns: Namespace, *, timeout: float | None = None) -> Request[Completion[None]]: ...
+    def compare(
+        self,
+        ns: Namespace,
+        buf: _Memory,
+        lba: int,
+        nblocks: int,
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        timeout: float | None = None,
+    ) -> Request[Completion[None]]: ...
+    def submit_compare(
+        self,
+        ns: Namespace,
+        buf: _Memory,
+        lba: int,
+        nblocks: int,
+        cb_fn: Callable[[_Arg, Completion[None]], object] | None = None,
+        cb_arg: _Arg = None,  # type: ignore[assignment]
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        timeout: float | None = None,
+        when_full: _WhenFull = None,
+    ) -> Request[Completion[None]]: ...
+    def readv(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+    ) -> Request[Completion[None]]: ...
+    def submit_readv(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        cb_fn: Callable[[_Arg, Completion[None]], object] | None = None,
+        cb_arg: _Arg = None,  # type: ignore[assignment]
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+        when_full: _WhenFull = None,
+    ) -> Request[Completion[None]]: ...
+    def writev(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+    ) -> Request[Completion[None]]: ...
+    def submit_writev(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        cb_fn: Callable[[_Arg, Completion[None]], object] | None = None,
+        cb_arg: _Arg = None,  # type: ignore[assignment]
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+        when_full: _WhenFull = None,
+    ) -> Request[Completion[None]]: ...
+    def comparev(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+    ) -> Request[Completion[None]]: ...
+    def submit_comparev(
+        self,
+        ns: Namespace,
+        iov: _Iov,
+        lba: int,
+        nblocks: int,
+        cb_fn: Callable[[_Arg, Completion[None]], object] | None = None,
+        cb_arg: _Arg = None,  # type: ignore[assignment]
+        *,
+        io_flags: int = 0,
+        metadata: _Memory | None = None,
+        app_tag: int = 0,
+        app_mask: int = 0,
+        ref_tag: int | None = None,
+        storage_tag: int = 0,
+        dtype: int = 0,
+        dspec: int = 0,
+        sgl: bool | None = None,
+        bounce: bool = False,
+        timeout: float | None = None,
+        when_full: _WhenFull = None,
+    ) -> Request[Completion[None]]: ...
+    def flush(
+        self,
+        ns: Namespace,
+        *,
+        timeout: float | None = None,
+    ) -> Request[Completion[None]]: ...
     def submit_flush(
         self,
         ns: Namespace,
@@ -80,6 +278,7 @@ class IoQueuePair(QueuePair):
         sqe: Buffer,
         *,
         data: _Memory | None = None,
+        metadata: _Memory | None = None,
         write: bool = False,
         timeout: float | None = None,
     ) -> Request[Completion[None]]: ...
@@ -90,6 +289,7 @@ class IoQueuePair(QueuePair):
         cb_arg: _Arg = None,  # type: ignore[assignment]
         *,
         data: _Memory | None = None,
+        metadata: _Memory | None = None,
         write: bool = False,
         timeout: float | None = None,
         when_full: _WhenFull = None,
@@ -99,18 +299,3 @@ class IoQueuePair(QueuePair):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-class AdminQueuePair(QueuePair):
-    def submit_admin(
-        self,
-        sqe: Buffer,
-        *,
-        data: _Memory | None = None,
-        write: bool = False,
-        decode: Callable[[Completion], Any] | None = None,
-        value_wanted: bool = True,
-        cb_fn: Callable[[Any, Completion], object] | None = None,
-        cb_arg: Any = None,
-        timeout: float | None = None,
-        urgent: bool = False,
-    ) -> Request: ...

@@ -80,8 +80,10 @@ def for_dsm(pairs: list[Range], limits: Limits) -> Iterator[list[Range]]:
     )
 
 
-def for_copy(pairs: list[Range], dest_lba: int, ns: Namespace, source: Namespace) -> Iterator[list[Range]]:
-    """Ranges for one Copy command each (MSSRL, MCL, MSRC of Identify Namespace).
+def for_copy(
+    pairs: list[Range], dest_lba: int, ns: Namespace, source: Namespace, most_ranges: int
+) -> Iterator[list[Range]]:
+    """Ranges for one Copy command each (MSSRL, MCL, MSRC of Identify Namespace), at most `most_ranges` of them.
 
     Raises:
         UsageError: What is written does not fit, or lies over what is read.
@@ -98,7 +100,7 @@ def for_copy(pairs: list[Range], dest_lba: int, ns: Namespace, source: Namespace
     if not data.mssrl or not data.mcl:
         raise UsageError(f"ns: {ns!r} takes no copy (MSSRL and MCL are 0)")
     longest = min(data.mssrl, _COPY_MOST_BLOCKS)
-    return _group(_cut(pairs, longest), min(data.msrc + 1, _MOST_RANGES), data.mcl)
+    return _group(_cut(pairs, longest), min(data.msrc + 1, _MOST_RANGES, most_ranges), data.mcl)
 
 
 def copy_source(ns: Namespace, source_ns: Namespace | None, form: int, limits: Limits) -> Namespace:
@@ -107,14 +109,16 @@ def copy_source(ns: Namespace, source_ns: Namespace | None, form: int, limits: L
     Raises:
         UsageError: The descriptor format is not there, or does not go with `source_ns`.
     """
-    if form not in (0, 2):
-        raise UsageError(f"format must be 0 (the same namespace) or 2 (source_ns), not {form}")
+    if form not in (0, 1, 2, 3):
+        raise UsageError(f"format must be 0 or 1 (the same namespace), or 2 or 3 (source_ns), not {form!r}")
     if not limits.ocfs >> form & 1:
         raise UsageError(f"format {form}: {limits.name} does not have it (OCFS is {limits.ocfs:#x})")
-    if form == 0 and source_ns is not None and source_ns is not ns:
-        raise UsageError("source_ns: another namespace is read with format=2")
-    if form == 2 and source_ns is None:
-        raise UsageError("format 2: say which namespace is read, by source_ns")
+    if ns.pi_type and form & 1 != (ns.pi_size == 16):
+        raise UsageError(f"format {form}: 0 and 2 are for guards of 16 bits, 1 and 3 for longer ones, unlike that of {ns!r}")
+    if form < 2 and source_ns is not None and source_ns is not ns:
+        raise UsageError("source_ns: another namespace is read with format=2 or 3")
+    if form >= 2 and source_ns is None:
+        raise UsageError(f"format {form}: say which namespace is read, by source_ns")
     source = ns if source_ns is None else source_ns
     if (source.block_size, source.metadata_size) != (ns.block_size, ns.metadata_size):
         raise UsageError(f"source_ns: {source!r} has other blocks than {ns!r}")

@@ -177,7 +177,7 @@ cdef class TransferQueuePair(QueuePair):
         metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce = options
         self.protect(request, ns, io_flags, ref_tag, app_tag, app_mask, storage_tag, TRANSFER_FLAGS)
         if dtype or dspec:
-            self.direct(request, opcode, dtype, dspec)
+            self._direct(request, opcode, dtype, dspec)
         unit = ns.unit
         if ns.extended and request.sqe.cdw12 & FLAG_PRACT and ns.metadata_size == ns.pi_size:
             # The controller inserts or strips it, and nothing of it is transferred (NVM 1.0, 5.2.2.1).
@@ -190,7 +190,7 @@ cdef class TransferQueuePair(QueuePair):
         request.piece_blocks = <uint32_t>min(
             <uint64_t>BLOCKS_PER_COMMAND, max(self.max_transfer // unit, <size_t>1))
         if sgl is not None:
-            self.choose_pointers(request, sgl)
+            self._choose_pointers(request, sgl)
         try:
             if iov is None:
                 self.hold_buffer(request, buf, device_writes)
@@ -211,7 +211,7 @@ cdef class TransferQueuePair(QueuePair):
             raise
         return self.send(request, timeout, when_full)
 
-    def choose_pointers(self, Request request, sgl):
+    def _choose_pointers(self, Request request, sgl):
         """Forces PRPs (False) or SGLs (True)."""
         if sgl not in POINTERS:
             raise UsageError(f"sgl must be True, False or None (whatever is cheaper), not {sgl!r}")
@@ -219,7 +219,7 @@ cdef class TransferQueuePair(QueuePair):
             raise UsageError(f"sgl=True: {self.limits.name} has no SGLs (SGLS bits 1:0 are 0)")
         request.pointers = POINTERS[sgl]
 
-    def direct(self, Request request, uint8_t opcode, dtype, dspec):
+    def _direct(self, Request request, uint8_t opcode, dtype, dspec):
         """Directive type and value (Base 2.0, 8.7), of writes alone."""
         if opcode != OP_WRITE:
             raise UsageError("dtype, dspec: directives are for writes")

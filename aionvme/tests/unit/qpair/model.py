@@ -165,9 +165,9 @@ def prp_prefix(runs: list[Run], page_size: int, entries: int) -> int:
     done = 0
     while True:
         rest = part(runs, done, total(runs) - done)
-        if not rest or rest[0][0] is None:
+        iova, length = rest[0] if rest else (None, 0)
+        if iova is None:
             return done
-        iova, length = rest[0]
         if done == 0 and iova % 4:
             return 0
         if done and (iova % page_size or entries == 0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +32,8 @@ DWORDS, BUCKETS = 1, 2
 LIST = 0x7FFF_0000_0000
 PAGES = 24
 Segment = tuple[int, int]
+Kind = Literal["prp", "sgl"]
+KINDS: tuple[Kind, ...] = ("prp", "sgl")
 
 
 class Said(NamedTuple):
@@ -43,7 +45,7 @@ class Said(NamedTuple):
     entries: bytes
 
     def fetch(self, iova: int, nbytes: int) -> bytes:
-        assert LIST <= iova
+        assert iova >= LIST
         assert iova + nbytes <= LIST + len(self.entries)
         return self.entries[iova - LIST :][:nbytes]
 
@@ -80,7 +82,7 @@ class Memory:
             self.space.register(view[first * PAGE : (first + count) * PAGE])
         self.buf = self.space.alloc(18 * MIB)
         self.iommu = Iommu(self.function.mapped)
-        [(self.iova, _)] = self.iommu.runs(self.buf_address, 1)
+        self.iova = self.buf.iova
 
     @property
     def buf_address(self) -> int:
@@ -100,7 +102,7 @@ class Memory:
                 break
         return merged(found)
 
-    def say(self, kind: str, segments: list[Segment], offset: int, nbytes: int, **options: Any) -> Said:
+    def say(self, kind: Kind, segments: list[Segment], offset: int, nbytes: int, **options: Any) -> Said:
         return Said(*describe(kind, self.space, segments, offset, nbytes, list_iova=LIST, **options))
 
 
@@ -165,7 +167,7 @@ def placed(memory: Memory, segments: list[tuple[int | None, int]]) -> list[Segme
 def test_prps_describe_as_much_as_there_can_be_and_no_more(
     memory: Memory, transfer: Any, page_size: int, room: int
 ) -> None:
-    """What PRPs say, walked, is the first bytes of the transfer; they go as far as the model, and say why no further."""
+    """Walked, PRPs are the first bytes of the transfer; they go as far as the model, and say why no further."""
     segments, offset, nbytes = transfer
     segments = placed(memory, segments)
     said = memory.say("prp", segments, offset, nbytes, page_size=page_size, list_bytes=8 * room or 4)
@@ -218,7 +220,7 @@ def sgl_prefix(
 def test_sgls_describe_as_much_as_there_can_be_and_no_more(
     memory: Memory, transfer: Any, flags: int, room: int
 ) -> None:
-    """What an SGL says, walked, is the first bytes of the transfer; it goes as far as the model, and says why no further."""
+    """Walked, an SGL is the first bytes of the transfer; it goes as far as the model, and says why no further."""
     segments, offset, nbytes = transfer
     segments = placed(memory, segments)
     said = memory.say("sgl", segments, offset, nbytes, flags=flags, list_bytes=16 * room)
@@ -241,14 +243,14 @@ def test_sgls_describe_as_much_as_there_can_be_and_no_more(
 
 @given(
     transfer=transfers(),
-    kind=st.sampled_from(["prp", "sgl"]),
+    kind=st.sampled_from(KINDS),
     page_size=st.sampled_from([PAGE, 2 * PAGE, 16 * PAGE]),
     room=st.integers(1, 12),
     unit=st.sampled_from([1, 4, 512, 520, 4096]),
 )
 @settings(max_examples=500, deadline=None)
 def test_cut_where_a_description_ends_nothing_is_lost_or_said_twice(
-    memory: Memory, transfer: Any, kind: str, page_size: int, room: int, unit: int
+    memory: Memory, transfer: Any, kind: Kind, page_size: int, room: int, unit: int
 ) -> None:
     """Cut to whole blocks of what was described each time, the pieces are all of the transfer, each byte once."""
     segments, begin, nbytes = transfer
@@ -291,7 +293,7 @@ def test_prps_of_pages_anywhere(memory: Memory, count: int) -> None:
 
 @pytest.mark.parametrize("count", SHAPES)
 def test_sgls_of_pieces_anywhere(memory: Memory, count: int) -> None:
-    """So many pieces of 12 bytes: a descriptor each, in a list with room for all, and one in the command if it is one."""
+    """So many pieces of 12 bytes: a descriptor each, in a list with room for all; one alone is in the command."""
     segments = [
         (address + 4 * (number % 1000), 12)
         for number, (address, _) in enumerate(shuffled_pages(memory, count))
@@ -307,7 +309,7 @@ def test_sgls_of_pieces_anywhere(memory: Memory, count: int) -> None:
 def test_any_number_of_segments_is_cut_into_commands(
     memory: Memory, count: int, seed: int, room: int
 ) -> None:
-    """From 1 to 4096 segments of random length, cut into blocks of 512: all of it once, each command as full as can be."""
+    """From 1 to 4096 segments of any length, cut into blocks: all of it once, each command as full as can be."""
     chosen = random.Random(seed)
     segments = [
         (memory.buf_address + 4 * chosen.randrange(4 * MIB), 4 * chosen.randint(1, 64)) for _ in range(count)

@@ -66,7 +66,7 @@ def ranged(name: str, dwords: dict[int, int], ns: dict[str, Any] | None = None, 
 
 CASES = {
     "flush": Case("flush", (), {0: 0x00}, pointers=None),
-    # -- Write 01h, Read 02h, Compare 05h: NLB is 0's based in dword 12, 15:0; LR 31, FUA 30 ---------------------------
+    # -- Write 01h, Read 02h, Compare 05h: NLB is 0's based in dword 12, 15:0; LR 31, FUA 30
     "read": transfer("read", {0: 0x02}),
     "write": transfer("write", {0: 0x01}),
     "compare": transfer("compare", {0: 0x05}),
@@ -89,7 +89,7 @@ CASES = {
         "io_flags": FUA, "dtype": 2, "dspec": 5}),
     "comparev": Case("comparev", ("iov", LBA, 3), PLACE | {0: 0x05, 12: 2}),
     "readv, SGL": Case("readv", ("iov", LBA, 3), PLACE | {0: 0x4002, 12: 2}, {"sgl": True}, pointers="sgl"),
-    # -- metadata and protection information: PRACT 29, PRCHK 28:26, STC 24; dword 14 ref, dword 15 mask and app --------
+    # -- metadata and protection information: PRACT 29, PRCHK 28:26, STC 24; dword 14 ref, dword 15 mask and a
     "read, metadata": transfer("read", {0: 0x02}, SEPARATE),
     "write, metadata": transfer("write", {0: 0x01}, SEPARATE),
     "type 1, LBA as reference tag": transfer("read", {0: 0x02, 14: 0x3456789A}, PI1),
@@ -133,7 +133,7 @@ CASES = {
     "32-bit guard, long storage tag": transfer(
         "read", {0: 0x02, 2: 0x0123, 3: 0x4567_89AB, 14: 0xCDEF_4321}, GUARD32 | {"storage_tag_bits": 64},
         ref_tag=0x4321, storage_tag=0x0123_4567_89AB_CDEF),
-    # -- Write Zeroes 08h (DEAC 25), Verify 0Ch, Write Uncorrectable 04h -----------------------------------------------
+    # -- Write Zeroes 08h (DEAC 25), Verify 0Ch, Write Uncorrectable 04h ----------------
     "write zeroes": ranged("write_zeroes", {0: 0x08}),
     "write zeroes, DEAC": ranged("write_zeroes", {0: 0x08, 12: 0x0200_0002}, deallocate=True),
     "write zeroes, DEAC and flags": ranged(
@@ -150,18 +150,18 @@ CASES = {
     "write uncorrectable": ranged("write_uncorrectable", {0: 0x04}),
     # Dwords 14 and 15 are reserved.
     "write uncorrectable, protected": ranged("write_uncorrectable", {0: 0x04}, PI1),
-    # -- Dataset Management 09h: NR in dword 10, 7:0; AD 2, IDW 1, IDR 0 in dword 11 -----------------------------------
+    # -- Dataset Management 09h: NR in dword 10, 7:0; AD 2, IDW 1, IDR 0 in dword 11 ----
     "dataset management": Case("dataset_management", ([(1, 2)],), {0: 0x09}),
     "deallocate": Case("dataset_management", ([(1, 2)] * 3,), {0: 0x09, 10: 2, 11: 4}, {"deallocate": True}),
     "integral read": Case("dataset_management", ([(1, 2)],), {0: 0x09, 11: 1}, {"integral_read": True}),
     "integral write": Case("dataset_management", ([(1, 2)] * 256,), {0: 0x09, 10: 255, 11: 2}, {
         "integral_write": True}),
-    # -- Copy 19h: SDLBA in dwords 10 and 11; NR 7:0, format 11:8, FUA and LR in dword 12 -------------------------------
+    # -- Copy 19h: SDLBA in dwords 10 and 11; NR 7:0, format 11:8, FUA and LR in dword 12
     "copy": Case("copy", ([(1, 2), (9, 1)], LBA), PLACE | {0: 0x19, 12: 1}),
     "copy, flags": Case("copy", ([(1, 2)], LBA), PLACE | {0: 0x19, 12: 0xC000_0000}, {"io_flags": FUA | LR}),
     "copy, format 2": Case("copy", ([(1, 2)] * 5, LBA), PLACE | {0: 0x19, 12: 0x204}, {
         "format": 2, "source_ns": "other"}),
-    # -- reservations: IEKEY is bit 3 of dword 10 in all ----------------------------------------------------------------
+    # -- reservations: IEKEY is bit 3 of dword 10 in all --------------------------------
     # Register 0Dh: RREGA 2:0, CPTPL 31:30.
     "register": Case("reservation_register", (RegisterAction.REGISTER,), {0: 0x0D}),
     "unregister": Case("reservation_register", (1,), {0: 0x0D, 10: 0x1}),
@@ -270,7 +270,7 @@ def pointer(iova: int) -> dict[int, int]:
 
 
 def prp(sqe: bytes) -> int:
-    return struct.unpack_from("<Q", sqe, 24)[0]
+    return int.from_bytes(sqe[24:32], "little")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+from typing_extensions import Buffer, disjoint_base
+
+from aionvme.qpair.core import QueuePair
+from aionvme.qpair.request import Completion, Request
+
+_Memory = Buffer | NDArray[Any]
+
+@disjoint_base
+class AdminQueuePair(QueuePair):
+    def submit_admin(
+        self,
+        sqe: Buffer,
+        *,
+        data: _Memory | None = None,
+        metadata: _Memory | None = None,
+        write: bool = False,
+        decode: Callable[[Completion], Any] | None = None,
+        value_wanted: bool = True,
+        cb_fn: Callable[[Any, Completion], object] | None = None,
+        cb_arg: Any = None,
+        timeout: float | None = None,
+        urgent: bool = False,
+    ) -> Request: ...
