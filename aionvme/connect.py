@@ -42,11 +42,13 @@ class _Source:
 
     Attributes:
         pci_dev: Which one it will be.
-        open: Opens it; may block.
+        open: Opens it.
+        blocks: Whether that takes long enough to be done in a thread.
     """
 
     pci_dev: PciDevice
     open: Callable[[], Function]
+    blocks: bool = False
 
 
 def _source(address: Address) -> _Source:
@@ -54,7 +56,8 @@ def _source(address: Address) -> _Source:
         address = parse_address(address)
     if isinstance(address, PciAddress):
         pci = address
-        return _Source(find(pci.bdf), lambda: open_vfio(pci))
+        # Taking a function from the kernel resets it, which takes a tenth of a second and more.
+        return _Source(find(pci.bdf), lambda: open_vfio(pci), blocks=True)
     if isinstance(address, MockAddress):
         # Imported here, so that a program that has a real drive does not load a controller in software.
         from aionvme.mock import MockController
@@ -69,9 +72,9 @@ def _source(address: Address) -> _Source:
 
 
 async def _attach(source: _Source, opts: ControllerOptions) -> Controller:
-    loop = asyncio.get_running_loop()
-    # Taking a function from the kernel resets it, which blocks for a tenth of a second and more.
-    opening = loop.run_in_executor(None, source.open)
+    if not source.blocks:
+        return await Controller.attach(source.open(), opts)
+    opening = asyncio.get_running_loop().run_in_executor(None, source.open)
     try:
         function = await wait_to_end(opening)
     except asyncio.CancelledError:

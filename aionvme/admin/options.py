@@ -28,6 +28,14 @@ class QPrio(IntEnum):
     LOW = 3
 
 
+def _mechanism(value: int) -> ArbMechanism:
+    try:
+        return ArbMechanism(value)
+    except ValueError:
+        names = ", ".join(mechanism.name for mechanism in ArbMechanism)
+        raise UsageError(f"arb_mechanism is one of ArbMechanism's {names}, not {value!r}") from None
+
+
 def _within(low: int, high: int) -> Any:
     def check(_instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
         if not low <= value <= high:
@@ -76,7 +84,7 @@ class ControllerOptions:
     num_io_queues: int = attrs.field(default=64, validator=_within(1, 65535))
     io_queue_depth: int = attrs.field(default=256, validator=_within(1, 65535))
     admin_queue_depth: int = attrs.field(default=31, validator=_within(2, 4095))
-    arb_mechanism: ArbMechanism = attrs.field(default=ArbMechanism.ROUND_ROBIN, converter=ArbMechanism)
+    arb_mechanism: ArbMechanism = attrs.field(default=ArbMechanism.ROUND_ROBIN, converter=_mechanism)
     arbitration_burst: int = attrs.field(default=0, validator=_within(0, 7))
     low_priority_weight: int = attrs.field(default=1, validator=_within(1, 256))
     medium_priority_weight: int = attrs.field(default=1, validator=_within(1, 256))

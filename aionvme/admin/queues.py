@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING
 
 from aionvme.admin.core import State, logger
@@ -37,6 +38,8 @@ class IoQueues:
             UsageError: No queue is left, or the controller has no such depth or interrupt.
             StatusError: The controller refused.
         """
+        if qprio not in list(QPrio):
+            raise UsageError(f"qprio is one of QPrio.URGENT, HIGH, MEDIUM and LOW, not {qprio!r}")
         qprio = QPrio(qprio)
         if completion not in COMPLETIONS:
             raise UsageError(f"completion is one of {', '.join(COMPLETIONS)}, not {completion!r}")
@@ -60,6 +63,7 @@ class IoQueues:
         most = self._core.registers.cap.mqes  # MQES + 1 entries, of which one stays empty
         if depth is None:
             return min(self._core.opts.io_queue_depth, most)
+        depth = index(depth)
         if not 1 <= depth <= most:
             raise UsageError(f"depth must be from 1 to {most} on this controller (CAP.MQES), not {depth}")
         return depth

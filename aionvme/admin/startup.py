@@ -98,7 +98,20 @@ async def _set_arbitration(core: Core) -> None:
         value |= (opts.low_priority_weight - 1) << 8
         value |= (opts.medium_priority_weight - 1) << 16
         value |= (opts.high_priority_weight - 1) << 24
-    await core.urgent.set_feature(FeatureId.ARBITRATION, cdw11=value)
+    try:
+        await core.urgent.set_feature(FeatureId.ARBITRATION, cdw11=value)
+    except StatusError as error:
+        # They are recommendations, and a controller may have the feature without letting it be changed.
+        logger.info("%s: keeps its own arbitration: %s", core, error)
+        await _read_arbitration(core)
+
+
+async def _read_arbitration(core: Core) -> None:
+    value = (await core.urgent.get_feature(FeatureId.ARBITRATION)).dw0
+    core.opts.arbitration_burst = value & 7
+    core.opts.low_priority_weight = (value >> 8 & 0xFF) + 1
+    core.opts.medium_priority_weight = (value >> 16 & 0xFF) + 1
+    core.opts.high_priority_weight = (value >> 24 & 0xFF) + 1
 
 
 async def _set_number_of_queues(core: Core) -> None:

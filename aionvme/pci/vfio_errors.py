@@ -27,6 +27,7 @@ __all__ = [
     "node_refused",
     "takeover_refused",
     "token_refused",
+    "token_unwanted",
 ]
 
 # Drivers beside VFIO's own with which the kernel lets other functions of the group go to user space: those
@@ -91,10 +92,13 @@ def _udev_rule(path: Path) -> str:
 
 
 def in_use(device: PciDevice, path: Path) -> AddressError:
-    """The function, or another of its IOMMU group, is open."""
+    """The function, or another of its IOMMU group, is open: perhaps by the other node than the one tried."""
+    folder = path.parent.parent if path.parent.name == "devices" else path.parent
+    names = device.path.glob("vfio-dev/*") if device.path is not None else ()
+    nodes = [*sorted(folder / "devices" / entry.name for entry in names), folder / str(device.iommu_group)]
     return AddressError(
         f"{device}: in use: another process, or this one, has it or a function of IOMMU group "
-        f"{device.iommu_group} open. Run `sudo fuser -v {path}` to see which"
+        f"{device.iommu_group} open. Run `sudo fuser -v {' '.join(map(str, nodes))}` to see which"
     )
 
 
@@ -149,6 +153,13 @@ def token_refused(device: PciDevice) -> AddressError:
     return AddressError(
         f"{device}: a virtual function opens with the token that its physical function's owner has set, and "
         f'no other function takes one. Write "{device}?iommu=group&vf_token=UUID"'
+    )
+
+
+def token_unwanted(device: PciDevice) -> AddressError:
+    """A token for a function that is neither virtual nor has virtual ones (vfio_pci_validate_vf_token: EINVAL)."""
+    return AddressError(
+        f'{device}: it takes no vf_token, as it is no virtual function. Write "{device}?iommu=group"'
     )
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from typing import TYPE_CHECKING
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.pci import abi
-from aionvme.pci.vfio_errors import group_shared, map_refused, node_refused, takeover_refused
+from aionvme.pci.vfio_errors import (
+    group_shared,
+    map_refused,
+    node_refused,
+    takeover_refused,
+    token_unwanted,
+)
 from aionvme.pci.vfio_info import Descriptors, array_at, ask, ask_with_capabilities, capability
 
 if TYPE_CHECKING:
@@ -108,6 +115,8 @@ class GroupInterface:
         try:
             return self._host.ioctl(group, abi.VFIO_GROUP_GET_DEVICE_FD, bytearray(name.encode() + b"\0"))
         except OSError as error:
+            if address.vf_token is not None and error.errno == errno.EINVAL:
+                raise token_unwanted(self._device) from error
             raise takeover_refused(self._device, self._node, self._host, error) from error
 
     def _read_info(self) -> None:

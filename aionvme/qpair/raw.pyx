@@ -16,7 +16,10 @@ cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata,
     cdef const uint8_t[::1] command
     cdef Request request
     qp.check_usable()
-    command = sqe
+    try:
+        command = sqe
+    except (BufferError, ValueError) as error:
+        raise UsageError(f"sqe must be {SQE_BYTES} contiguous bytes ({error})") from error
     if command.shape[0] != SQE_BYTES:
         raise UsageError(f"sqe must have {SQE_BYTES} bytes, not {command.shape[0]}")
     request = new_request(0, 0, cb_fn, cb_arg)

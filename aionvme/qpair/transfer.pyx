@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns reads, writes and compares: from a call's arguments to a request that is checked, described and submitted."""
 
+from operator import index
+
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memset
@@ -39,6 +41,9 @@ cdef dict POINTERS = {None: CHEAPER, False: PRP_ONLY, True: SGL_ONLY}
 cdef uint64_t as_unsigned(object value, str name, uint64_t most) except? 0xFFFFFFFFFFFFFFFF:
     """An argument as a number, of at most `most`."""
     cdef uint64_t number
+    if type(value) is not int:
+        # A fraction is no number of blocks; the conversion below would cut it off.
+        value = index(value)
     try:
         number = <uint64_t>value
     except OverflowError:
@@ -255,18 +260,18 @@ cdef class TransferQueuePair(QueuePair):
         if request.segments == NULL:
             raise MemoryError(f"no memory for {len(parts)} segments")
         request.cursor.segments = request.segments
-        for index, part in enumerate(parts):
+        for number, part in enumerate(parts):
             if type(part) is tuple:
                 self._raw_segment(request, part, &address, &nbytes)
                 if address == NULL and not device_writes:
-                    raise UsageError(f"iov[{index}]: a bit bucket is for reads only")
+                    raise UsageError(f"iov[{number}]: a bit bucket is for reads only")
             else:
-                self.hold_more(request, part, f"iov[{index}]", device_writes, &address, &nbytes)
+                self.hold_more(request, part, f"iov[{number}]", device_writes, &address, &nbytes)
             nbytes = min(nbytes, needed - total)
             if nbytes == 0:
                 continue
             if address != NULL and (mapped or type(part) is tuple):
-                self.check_mapped(address, nbytes, f"iov[{index}]", 0)
+                self.check_mapped(address, nbytes, f"iov[{number}]", 0)
             segment = &request.segments[request.cursor.count]
             segment.address, segment.nbytes = address, nbytes
             request.cursor.count += 1

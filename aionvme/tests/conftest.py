@@ -23,6 +23,9 @@ from aionvme.tests.leaks import Census
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
+# So that a journey's failed assertion says what it compared.
+pytest.register_assert_rewrite("aionvme.tests.journeys")
+
 NO_SKIPS = bool(os.environ.get("AIONVME_NO_SKIPS"))
 ASYNCIO: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 ANY_LOOP = {**ASYNCIO, "uvloop": uvloop.new_event_loop}

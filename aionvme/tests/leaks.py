@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # Threads that belong to the loop and outlive what made it start them.
-POOLS = ("asyncio_",)
+POOLS = ("asyncio_", "uvloop_")
 PATIENCE = 2.0  # seconds: the kernel lists a thread for a moment after it was joined
 
 

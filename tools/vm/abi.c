@@ -71,7 +71,7 @@ static void vfio_offsets(void)
 	F(vfio_info_cap_header, id); F(vfio_info_cap_header, version); F(vfio_info_cap_header, next);
 	F(vfio_group_status, argsz); F(vfio_group_status, flags);
 	F(vfio_device_info, argsz); F(vfio_device_info, flags); F(vfio_device_info, num_regions);
-	F(vfio_device_info, num_irqs); F(vfio_device_info, cap_offset);
+	F(vfio_device_info, num_irqs); F(vfio_device_info, cap_offset); F(vfio_device_info, pad);
 	F(vfio_region_info, argsz); F(vfio_region_info, flags); F(vfio_region_info, index);
 	F(vfio_region_info, cap_offset); F(vfio_region_info, size); F(vfio_region_info, offset);
 	F(vfio_region_sparse_mmap_area, offset); F(vfio_region_sparse_mmap_area, size);

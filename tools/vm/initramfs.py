@@ -15,7 +15,7 @@ INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
 # In the order in which they are loaded. With the nvme driver, functions start out bound as on any machine.
 MODULES = (
-    "9pnet_virtio", "9p", "overlay", "virtio-rng", "nvme",
+    "9pnet_virtio", "9p", "overlay", "virtio-rng", "nvme", "minix",
     "irqbypass", "iommufd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci",
 )  # fmt: skip
 

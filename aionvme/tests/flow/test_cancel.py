@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import pytest
 
 import aionvme
-from aionvme.mock import MockController
+from aionvme.mock import Held, MockController
 from aionvme.tests.flow.support import ABORT, READ, Recorder, fetched, kinds, rig, turns, until
 
 pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
@@ -23,6 +25,10 @@ FAILED = aionvme.ControllerFailedError
 def aborts(mock: MockController) -> int:
     """Abort commands that the mock has taken."""
     return mock.queue(0).opcodes.get(ABORT, 0)
+
+
+def _at_least(held: Held, count: int) -> bool:
+    return len(held.commands) >= count
 
 
 async def test_queued_command_never_reaches_the_device() -> None:
@@ -46,7 +52,7 @@ async def test_command_in_flight_is_aborted() -> None:
     """Abort goes to the device, and its end of the command is the end of the await."""
     async with rig() as r:
         r.mock.hold(qid=1, count=1)
-        task = asyncio.create_task(r.read())
+        task: asyncio.Task[Any] = asyncio.create_task(r.read())
         await fetched(r.mock, 1)
         task.cancel()
         assert await kinds([task]) == [CANCELLED]
@@ -55,7 +61,10 @@ async def test_command_in_flight_is_aborted() -> None:
 
 
 async def test_cancelled_command_is_waited_for() -> None:
-    """Until the device has let go the await goes on, the buffer stays, and repeated cancels send no second Abort."""
+    """Until the device has let go the await goes on, the buffer stays.
+
+    Repeated cancels send no second Abort.
+    """
     async with rig() as r:
         admin = r.mock.hold(qid=0, opcode=ABORT)
         held = r.mock.hold(qid=1, count=1)
@@ -95,7 +104,7 @@ async def test_command_that_was_not_rung_yet_is_rung_before_its_abort() -> None:
 
 
 async def test_cancelled_wait_for_gives_timeout_error() -> None:
-    """asyncio's own timeouts go by the same way: TimeoutError, once the device has let go."""
+    """Asyncio's own timeouts go by the same way: TimeoutError, once the device has let go."""
     async with rig() as r:
         r.mock.hold(qid=1, count=2)
         with pytest.raises(TimeoutError):
@@ -108,18 +117,21 @@ async def test_cancelled_wait_for_gives_timeout_error() -> None:
 
 
 async def test_no_more_aborts_than_the_controller_takes() -> None:
-    """With ACL 3 (0's based) never more than four Aborts are outstanding, and in the end all have been sent."""
+    """With ACL 3 (0's based) never more than four Aborts are outstanding.
+
+    In the end all have been sent.
+    """
     async with rig(MockController(abort_limit=4)) as r:
         assert r.ctrlr.data.acl == 3
         held = r.mock.hold(qid=1)
         admin = r.mock.hold(qid=0, opcode=ABORT)
-        tasks = [asyncio.create_task(r.read(lba)) for lba in range(10)]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(r.read(lba)) for lba in range(10)]
         await fetched(r.mock, 10)
         for task in tasks:
             task.cancel()
         seen = []
         for left in range(10, 0, -1):
-            await until(lambda left=left: len(admin.commands) >= min(4, left))
+            await until(partial(_at_least, admin, min(4, left)))
             await turns()
             seen.append(len(admin.commands))
             admin.release(1)
@@ -131,11 +143,14 @@ async def test_no_more_aborts_than_the_controller_takes() -> None:
 
 
 async def test_abort_that_came_too_late_is_no_error() -> None:
-    """When the command completes and Abort finds nothing, the await still ends in CancelledError, and I/O goes on."""
+    """When the command completes and Abort finds nothing, the await still ends in CancelledError.
+
+    I/O goes on.
+    """
     async with rig() as r:
         held = r.mock.hold(qid=1, count=1)
         admin = r.mock.hold(qid=0, opcode=ABORT, count=1)
-        task = asyncio.create_task(r.read())
+        task: asyncio.Task[Any] = asyncio.create_task(r.read())
         await fetched(r.mock, 1)
         task.cancel()
         await until(lambda: admin.commands)
@@ -147,7 +162,10 @@ async def test_abort_that_came_too_late_is_no_error() -> None:
 
 
 async def test_timeout_is_raised_when_the_device_has_let_go() -> None:
-    """A command over its time is aborted; CommandTimeoutError names it, and comes after its completion only."""
+    """A command over its time is aborted.
+
+    CommandTimeoutError names it, and comes after its completion only.
+    """
     async with rig() as r:
         held = r.mock.hold(qid=1, count=1)
         admin = r.mock.hold(qid=0, opcode=ABORT, count=1)
@@ -205,7 +223,7 @@ async def test_a_split_transfer_is_aborted_whole() -> None:
     async with rig(MockController(mdts=8192, timeout=0.5), depth=4) as r:
         buf = r.ctrlr.dma_alloc(16 * 8192)
         r.mock.hold(qid=1)
-        task = asyncio.create_task(r.qp.read(r.ns, buf, 0, 256))
+        task: asyncio.Task[Any] = asyncio.create_task(r.qp.read(r.ns, buf, 0, 256))
         await fetched(r.mock, 4)
         task.cancel()
         assert await kinds([task]) == [CANCELLED]
@@ -213,11 +231,14 @@ async def test_a_split_transfer_is_aborted_whole() -> None:
 
 
 async def test_abort_without_effect_leads_to_a_reset() -> None:
-    """Late and cancelled commands end by the reset as what they are; bystanders by ControllerResetError; queued go on."""
+    """Late and cancelled commands end by the reset as what they are; bystanders by ControllerResetError.
+
+    Queued go on.
+    """
     async with rig(depth=4, abort_timeout=0.05) as r:
         r.mock.silent = True
         late = r.read(timeout=0.01)
-        cancelled = asyncio.create_task(r.read())
+        cancelled: asyncio.Task[Any] = asyncio.create_task(r.read())
         bystanders = [r.read(), r.read()]
         queued = r.reads(4)
         await fetched(r.mock, 4)
@@ -239,17 +260,20 @@ async def test_reset_error_says_that_the_outcome_is_unknown() -> None:
         await until(lambda: aborts(r.mock))
         r.mock.silent = False
         assert await kinds([late]) == [TIMEOUT]
-        with pytest.raises(RESET, match="was reset .* not known"):
+        with pytest.raises(RESET, match=r"was reset .* not known"):
             await bystander
 
 
 async def test_controller_that_cannot_be_reset_has_failed() -> None:
-    """RDY stuck: the function is reset, so memory is safe, and the controller is at its end; later calls say so."""
+    """RDY stuck: the function is reset, so memory is safe, and the controller is at its end.
+
+    Later calls say so.
+    """
     begun = time.monotonic()
     async with rig(depth=3, abort_timeout=0.05) as r:
         r.mock.silent = r.mock.stuck = True
         late = r.read(timeout=0.01)
-        cancelled = asyncio.create_task(r.read())
+        cancelled: asyncio.Task[Any] = asyncio.create_task(r.read())
         bystander = r.read()
         queued = r.read()
         await fetched(r.mock, 3)

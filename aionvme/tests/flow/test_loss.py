@@ -1,4 +1,7 @@
-"""A controller that fails, breaks the protocol, or goes away: everything ends, in bounded time, and is told why."""
+"""A controller that fails, breaks the protocol, or goes away.
+
+Everything ends, in bounded time, and is told why.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ SLACK = 3.0
 
 
 async def test_fatal_status_leads_to_a_reset() -> None:
-    """CFS is noticed without any command's time running out; what was in flight ends, and I/O goes on afterwards."""
+    """CFS is noticed without any command's time running out.
+
+    What was in flight ends, and I/O goes on afterwards.
+    """
     async with rig(depth=2) as r:
         r.mock.hold(qid=1)
         inside, queued = r.reads(2, timeout=0), r.read(0)
@@ -48,7 +54,10 @@ async def test_fatal_status_during_admin_commands() -> None:
 
 
 async def test_removal_ends_everything() -> None:
-    """Surprise removal: every command, queued ones too, ends in ControllerLostError, and so does every later call."""
+    """Surprise removal: every command, queued ones too, ends in ControllerLostError.
+
+    So does every later call.
+    """
     async with rig(depth=2) as r:
         r.mock.hold()
         requests = [*r.reads(4, timeout=0), r.ctrlr.identify(1, timeout=0)]
@@ -110,7 +119,10 @@ async def test_removal_during_a_reset() -> None:
 
 
 async def test_removal_during_bring_up(no_leaks: None) -> None:
-    """A device that goes away while it is connected to raises ControllerLostError, also without a time limit."""
+    """A device that goes away while it is connected to raises ControllerLostError.
+
+    Also without a time limit.
+    """
     with MockController() as mock:
         held = mock.hold(qid=0, opcode=IDENTIFY)
         connecting = asyncio.ensure_future(_connect(mock, admin_timeout=0))
@@ -165,7 +177,10 @@ async def test_foreign_completion_fails_the_queue_pair(entry: dict[str, object],
 
 
 async def test_foreign_completion_of_an_idle_queue_pair_is_seen_at_the_next_command() -> None:
-    """An idle queue pair does not poll; the stray entry is found by the next command, which ends by the reset."""
+    """An idle queue pair does not poll.
+
+    The stray entry is found by the next command, which ends by the reset.
+    """
     async with rig() as r:
         other = await _others(r)
         with Recorder() as recorder:

@@ -255,10 +255,13 @@ async def test_close_and_reset_from_a_callback() -> None:
 
 
 async def test_exception_in_the_body_closes_everything() -> None:
-    """`async with` closes the queue pair and the controller when its body raises, and raises the same exception."""
+    """`async with` closes the queue pair and the controller when its body raises.
+
+    Raises the same exception.
+    """
     with MockController() as mock:
         error = RuntimeError("on purpose")
-        with pytest.raises(RuntimeError) as caught:
+        with pytest.raises(RuntimeError) as caught:  # noqa: PT012
             async with aionvme.connect(mock) as ctrlr, ctrlr.alloc_io_qpair() as qp:
                 qp.submit_read(ctrlr.namespaces[1], ctrlr.dma_alloc(512), 0, 1)
                 raise error

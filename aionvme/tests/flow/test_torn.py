@@ -1,4 +1,7 @@
-"""A loop that is torn down with commands in flight: the process ends, in bounded time, and each task with it, once."""
+"""A loop that is torn down with commands in flight.
+
+The process ends, in bounded time, and each task with it, once.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ IO = torn_program.WITHIN["io_timeout"]
 READY = 0.5  # CAP.TO of the program's mock
 SLACK = 4.0  # what a busy machine adds
 
-# By device: the least and the most that its end may take, but for SLACK. Silence is only ended by the reset after
-# Abort's time; a controller that cannot be reset is waited for as long as CAP.TO says.
+# By device: the least and the most that its end may take, but for SLACK. Silence is only ended by the reset
+# after Abort's time; a controller that cannot be reset is waited for as long as CAP.TO says.
 TIMES = {
     "healthy": (0, 0),
     "held": (0, ABORT),
@@ -44,7 +47,10 @@ class Ended:
     errors: str
 
     def check(self, device: str, *, kinds: Iterable[str], warned: bool, before: float = 0.0) -> None:
-        """Each command ended once, as one of the kinds, in time; the warning is there exactly if it is owed."""
+        """Each command ended once, as one of the kinds, in time.
+
+        The warning is there exactly if it is owed.
+        """
         assert (self.told["tasks"], self.told["most"]) == (128, 1), self.told
         assert (self.told["told"], self.told["most_told"]) == (16, 1), self.told
         assert set(self.told["kinds"]) <= set(kinds), self.told
@@ -93,7 +99,10 @@ def run(*words: str, interrupts: int = 0) -> Ended:
 @pytest.mark.parametrize("device", ["healthy", "held", "silent", "stuck"])
 @pytest.mark.parametrize("loop", LOOPS)
 class TestAnyDevice:
-    """What holds for a device that answers, one that needs an Abort, one that needs a reset, one that takes none."""
+    """What holds for a device that answers, one that needs an Abort, one that needs a reset.
+
+    One that takes none.
+    """
 
     def test_main_raises(self, loop: str, device: str) -> None:
         """An exception leaves main(): it is the program's end, after every command's."""
@@ -111,13 +120,19 @@ class TestAnyDevice:
         ended.check(device, kinds=[OK, CANCELLED], warned=True)
 
     def test_callback_exits(self, loop: str, device: str) -> None:
-        """SystemExit from a command's callback leaves the loop as it leaves any handle; the rest ends all the same."""
+        """SystemExit from a command's callback leaves the loop as it leaves any handle.
+
+        The rest ends all the same.
+        """
         ended = run(loop, "exit", device)
         assert ended.status == 7, ended.errors
         ended.check(device, kinds=[OK, CANCELLED], warned=True)
 
     def test_main_returns(self, loop: str, device: str) -> None:
-        """The controller is dropped with commands in flight: cut off from memory at once, and each command told why."""
+        """The controller is dropped with commands in flight.
+
+        Cut off from memory at once, and each command told why.
+        """
         ended = run(loop, "return", device)
         assert ended.status == 0
         kinds = [OK, CANCELLED, FAILED]
@@ -132,7 +147,10 @@ class TestAnyDevice:
         ended.check_noise(warned=True)
 
     def test_main_raises_within_the_context(self, loop: str, device: str) -> None:
-        """With `async with` the controller is closed first: it waits for commands as long as they may take."""
+        """With `async with` the controller is closed first.
+
+        It waits for commands as long as they may take.
+        """
         ended = run(loop, "raise-with", device)
         assert ended.status == 1
         assert "RuntimeError: on purpose" in ended.errors
@@ -145,7 +163,10 @@ class TestAnyDevice:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_forgotten_close(loop: str) -> None:
-    """Whoever forgets close() is told by a ResourceWarning that says what to do, and the process ends at once."""
+    """Whoever forgets close() is told by a ResourceWarning that says what to do.
+
+    The process ends at once.
+    """
     ended = run(loop, "forget", "healthy")
     assert ended.status == 0
     ended.check_noise(warned=True)
@@ -154,7 +175,10 @@ def test_forgotten_close(loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_second_interrupt_ends_a_close_that_waits(loop: str) -> None:
-    """Commands without a time limit keep the close waiting; the second Ctrl-C has them aborted, and ends it all."""
+    """Commands without a time limit keep the close waiting.
+
+    The second Ctrl-C has them aborted, and ends it all.
+    """
     ended = run(loop, "interrupt-within", "silent", interrupts=2)
     assert ended.status == -signal.SIGINT
     # The interrupt may hit the close itself, which is then unfinished, and says so.

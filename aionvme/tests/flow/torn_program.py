@@ -1,9 +1,12 @@
-"""Owns the program whose loop is torn down: `python -m ... loop way device`; prints what ended how, as JSON.
+"""Owns the program whose loop is torn down: `python -m ... loop way device`.
+
+It prints what ended how, as JSON.
 
 Ways: "raise" leaves main() by an exception, "exit" by SystemExit from a callback, "return" returns, each with
-commands in flight; "interrupt" waits for SIGINT; "forget" returns without close() and nothing in flight. A way with
-"-with" has the controller in an `async with`, and one with "-within" without a time limit for its commands. Devices:
-healthy, held (completes nothing until it is aborted), silent (completes nothing), stuck (cannot be reset either).
+commands in flight; "interrupt" waits for SIGINT; "forget" returns without close() and nothing in flight. A
+way with "-with" has the controller in an `async with`, and one with "-within" without a time limit for its
+commands. Devices: healthy, held (completes nothing until it is aborted), silent (completes nothing), stuck
+(cannot be reset either).
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ import aionvme
 from aionvme.mock import MockController
 
 TASKS, CALLBACKS = 128, 16
-# No time limit of a command's own: what ends it is the end of the loop, and what is done then.
+# No time limit of a command's own: what ends it is the end of the loop.
 OPTIONS = {"io_timeout": 0.0, "abort_timeout": 0.2, "admin_timeout": 1.0}
 # In an `async with` the close comes first, which waits as long as a command may take.
 WITHIN = {**OPTIONS, "io_timeout": 0.3}
 
 ends: Counter[str] = Counter()
 told: Counter[int] = Counter()
+running: list[asyncio.Task[None]] = []
 begun = 0.0
 
 
@@ -58,17 +62,19 @@ async def use(ctrlr: aionvme.Controller, mock: MockController, way: str, device:
         mock.hold(qid=1)
     mock.silent = device in ("silent", "stuck")
     mock.stuck = device == "stuck"
-    tasks = [asyncio.create_task(one(qp, ns, buf, number)) for number in range(TASKS)]
+    # Kept here: a loop refers to them weakly.
+    running.extend(asyncio.create_task(one(qp, ns, buf, number)) for number in range(TASKS))
     for number in range(CALLBACKS):
         qp.submit_read(ns, buf, 0, 1, lambda arg, _cpl: told.update([arg]), number)
     await asyncio.sleep(0)
-    while device != "healthy" and mock.queue(1).fetched < TASKS + CALLBACKS:
+    # There is nothing to await: the mock tells nobody what it has fetched.
+    while device != "healthy" and mock.queue(1).fetched < TASKS + CALLBACKS:  # noqa: ASYNC110
         await asyncio.sleep(0)
     begun = time.monotonic()
     if way == "raise":
         raise RuntimeError("on purpose")
     if way == "exit":
-        # In a callback of a command: one that is taken out of the queue ends even where the device says nothing.
+        # In a command's callback: one that is taken out of the queue ends where the device is silent, too.
         qp.submit_read(ns, buf, 0, 1, lambda *_: sys.exit(7)).cancel()
     if way in ("exit", "interrupt"):
         print_ready()
@@ -95,7 +101,9 @@ async def main(mock: MockController, way: str, device: str) -> None:
 def tell(mock: MockController) -> None:
     """Prints how everything ended, when nothing else of the program is left."""
     # What the interpreter keeps of the exception keeps the controller, too.
-    sys.last_exc = sys.last_value = sys.last_traceback = None  # type: ignore[assignment]
+    for name in ("last_exc", "last_value", "last_traceback"):
+        setattr(sys, name, None)
+    running.clear()
     gc.collect()
     mock.close()
     kinds = Counter(end.split()[0] for end in ends)

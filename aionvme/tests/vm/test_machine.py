@@ -7,66 +7,13 @@ import errno
 import fcntl
 import os
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from aionvme.tests.vm.conftest import DEVICES, Machine, NvmeFunction
-
-DRIVERS = Path("/sys/bus/pci/drivers")
-NVME_CLASS = "0x010802"
-
-
-def driver_of(bdf: str) -> str:
-    """Name the driver that holds a function; empty if none does."""
-    link = DEVICES / bdf / "driver"
-    return link.resolve().name if link.exists() else ""
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that the kernel does in its own time; fail after a minute."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, f"still waiting for {what}"
-        os.sched_yield()
-
-
-def rebind(bdf: str, driver: str) -> None:
-    """Give a function to `driver`."""
-    device = DEVICES / bdf
-    if driver_of(bdf):
-        (device / "driver/unbind").write_text(bdf)
-    (device / "driver_override").write_text(driver)
-    Path("/sys/bus/pci/drivers_probe").write_text(bdf)
-    assert driver_of(bdf) == driver
-
-
-@contextlib.contextmanager
-def bound_to_vfio(function: NvmeFunction) -> Iterator[str]:
-    """Hold a function bound to vfio-pci for the block; afterwards the kernel's driver has it."""
-    bdf = function.bdf
-    wait_until(lambda: driver_of(bdf) != "", f"{bdf} to get its first driver")
-    rebind(bdf, "vfio-pci")
-    try:
-        yield bdf
-    finally:
-        (DEVICES / bdf / "driver/unbind").write_text(bdf)
-        (DEVICES / bdf / "driver_override").write_text("\n")
-        Path("/sys/bus/pci/drivers_probe").write_text(bdf)
-
-
-def block_device(function: NvmeFunction) -> Path:
-    """The kernel's block device of a controller's namespace, once it is there."""
-    found: list[Path] = []
-
-    def look() -> bool:
-        found[:] = (DEVICES / function.bdf).glob("nvme/nvme*/nvme*n1")
-        return bool(found) and Path("/dev", found[0].name).exists()
-
-    wait_until(look, f"a block device of {function.name}")
-    return Path("/dev", found[0].name)
+from aionvme.tests.vm.conftest import DEVICES, Machine
+from aionvme.tests.vm.kernel import NVME_CLASS, block_device, bound_to_vfio, driver_of, wait_until
 
 
 @pytest.mark.parametrize("module", ["iommufd", "vfio", "vfio_iommu_type1", "vfio_pci_core", "vfio_pci"])

@@ -130,13 +130,17 @@ def test_no_permission(machine: FakeMachine, mode: str, node: str, rule: str) ->
 
 @MODES
 def test_in_use(machine: FakeMachine, mode: str) -> None:
-    """Another process has it: EBUSY at the group, EBUSY or EINVAL when the function is bound to iommufd."""
+    """Another process has it, perhaps by the other node: both are named, whichever did not open."""
     machine.function()
     machine.with_cdev()
     machine.refused["7"] = errno.EBUSY
     for code in (errno.EBUSY, errno.EINVAL):
         answer_with(machine, abi.VFIO_DEVICE_BIND_IOMMUFD, code)
-        refused(machine, "in use: another process, or this one, has it .*`sudo fuser -v", mode)
+        refused(
+            machine,
+            "in use: another process, or this one, has it .*`sudo fuser -v .*/devices/vfio3 .*/vfio/7`",
+            mode,
+        )
 
 
 @MODES
@@ -197,6 +201,9 @@ def test_token(machine: FakeMachine) -> None:
     refused(machine, "iommu=group&vf_token=UUID", "iommufd")
     answer_with(machine, abi.VFIO_GROUP_GET_DEVICE_FD, errno.EACCES)
     refused(machine, rf'opens with the token .* Write "{BDF}\?iommu=group&vf_token=UUID"', "group", token)
+    answer_with(machine, abi.VFIO_GROUP_GET_DEVICE_FD, errno.EINVAL)
+    refused(machine, rf'takes no vf_token.* Write "{BDF}\?iommu=group"', "group", token)
+    refused(machine, "in use", "group")
 
 
 def test_old_interfaces(machine: FakeMachine) -> None:

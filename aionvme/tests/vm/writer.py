@@ -1,0 +1,52 @@
+"""Owns writing with many commands in flight, for a process that is to be killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import aionvme
+from aionvme.tests.journeys.device import fill, pattern
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+PIECE = 4096
+DEPTH = 64
+
+
+def order(count: int, seed: int) -> list[int]:
+    """The order in which the pieces are written."""
+    numbers = list(range(count))
+    random.Random(seed).shuffle(numbers)
+    return numbers
+
+
+def piece(seed: int, number: int) -> bytes:
+    """The data of one piece."""
+    return pattern(seed * 1_000_003 + number, PIECE)
+
+
+def write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
+    """Write pieces of a page each, in an order of its own; send the number of each that is acknowledged."""
+    asyncio.run(_write(connection, address, lba, count, seed))
+
+
+async def _write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
+    async with aionvme.connect(address) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
+        ns = ctrlr.namespaces[1]
+        nblocks = PIECE // ns.block_size
+        buffer = ctrlr.dma_alloc(count * PIECE)
+        for number in range(count):
+            fill(memoryview(buffer)[number * PIECE :], piece(seed, number))
+
+        def on_done(number: int, cpl: aionvme.Completion) -> None:
+            assert not cpl.status
+            connection.send(number)
+
+        requests = [
+            qp.submit_write(ns, memoryview(buffer)[n * PIECE :], lba + n * nblocks, nblocks, on_done, n)
+            for n in order(count, seed)
+        ]
+        await asyncio.gather(*requests)
