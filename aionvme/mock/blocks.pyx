@@ -99,12 +99,12 @@ cdef int write_storage(const Namespace *ns, uint64_t offset, uint8_t *data, size
 cdef void _invert(const Namespace *ns, uint8_t *data, uint64_t nblocks) noexcept nogil:
     """Turns protection information over, as it is stored: what was never written then has FFh there, which
     switches its checks off (NVM 1.0, 5.2.1.4)."""
-    cdef uint64_t i
+    cdef uint64_t _i
     cdef uint32_t k
     if ns.pi == 0:
         return
     data += ns.pi_offset
-    for i in range(nblocks):
+    for _i in range(nblocks):
         for k in range(ns.pi_bytes):
             data[k] ^= 0xFF
         data += ns.meta

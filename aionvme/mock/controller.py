@@ -122,12 +122,13 @@ class MockController:
         if subsystem is not None:
             namespaces, storage = subsystem.options.namespaces, subsystem.options.storage
         options = MockOptions.make(
-            namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells, serial=serial, model=model, firmware=firmware,
+            namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
+            serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
             ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
             num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
         )  # fmt: skip
-        self.options = options
+        self.options: MockOptions = options
         self.pci_dev = PciDevice(
             f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR
         )
@@ -135,7 +136,7 @@ class MockController:
         table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
         cmb_offset = -(-(table + 16 * num_irqs + num_irqs // 8 + 8) // _PAGE) * _PAGE
         bar_size = 1 << max(cmb_offset + options.cmb - 1, 4 * _PAGE).bit_length()
-        self._subsystem = Subsystem(options) if subsystem is None else subsystem._subsystem
+        self._subsystem: Subsystem = Subsystem(options) if subsystem is None else subsystem._subsystem
         self._member = self._subsystem.admit()
         self._machine = Machine(
             nqueues,

@@ -15,7 +15,7 @@ from aionvme.mock.guard cimport Tags, pi_check, pi_insert, tags_of, tags_refused
 from aionvme.mock.pointers cimport copy_from_segments, map_data
 from aionvme.mock.rings cimport (
     DENY_READ, DENY_WRITE, DNR, INCOMPATIBLE_FORMAT, INTERNAL_ERROR, INVALID_FIELD, INVALID_FORMAT,
-    INVALID_NAMESPACE, LBA_OUT_OF_RANGE, OVERLAPPING_RANGE, READ_ERROR, RESERVATION_CONFLICT, SIZE_LIMIT,
+    LBA_OUT_OF_RANGE, OVERLAPPING_RANGE, READ_ERROR, RESERVATION_CONFLICT, SIZE_LIMIT,
     SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
 )
 from aionvme.mock.transfer cimport check_namespace, is_denied, stage
@@ -196,7 +196,7 @@ cdef uint16_t copy_blocks(Core *core, const Sqe *sqe) noexcept nogil:
     if is_denied(core, job.ns, DENY_WRITE):
         return RESERVATION_CONFLICT
     # No directive, and PRACT for both directions or for none.
-    if sqe.cdw12 >> 20 & 0xF or (job.ns.pi and tags.action != (sqe.cdw12 >> 15 & 1)):
+    if sqe.cdw12 >> 20 & 0xF or (job.ns.pi and tags.action != <bint>(sqe.cdw12 >> 15 & 1)):
         return INVALID_FIELD | DNR
     status = _check_format(core, &job)
     if status:

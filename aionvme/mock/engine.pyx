@@ -25,10 +25,10 @@ from aionvme.errors import UsageError
 from aionvme.mock.iommu cimport iova_add, iova_clear, iova_remove, iova_switch
 from aionvme.mock.plane cimport look_at_stray_doorbells, signal_interrupts, turn
 from aionvme.mock.rings cimport (
-    PTHREAD_MUTEX_RECURSIVE, Sqe, ask_for_doorbells, core_free, core_init, mock_add, mock_exchange, mock_load,
-    mock_nanoseconds, mock_sleep, mock_store, mock_wake, pthread_mutex_destroy, pthread_mutex_init,
-    pthread_mutex_lock, pthread_mutex_unlock, pthread_mutexattr_destroy, pthread_mutexattr_init,
-    pthread_mutexattr_settype, pthread_mutexattr_t, shadow_all,
+    PTHREAD_MUTEX_RECURSIVE, Sqe, ask_for_doorbells, core_free, core_init, look_at_all, mock_add,
+    mock_exchange, mock_load, mock_nanoseconds, mock_sleep, mock_store, mock_wake, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, pthread_mutexattr_destroy,
+    pthread_mutexattr_init, pthread_mutexattr_settype, pthread_mutexattr_t, shadow_all,
 )
 from aionvme.mock.shelf cimport Shelf
 from aionvme.pci.mmio cimport (
@@ -349,6 +349,8 @@ cdef class Engine:
 
     def set_shadow(self, uint64_t iova, uint64_t eventidx):
         """Doorbells of I/O queues are taken from the host's memory; 0 for none. False: it is not mapped."""
+        if iova:
+            look_at_all(&self.core)
         shadow_all(&self.core, iova, eventidx)
         return self.core.shadow != NULL
 

@@ -449,6 +449,7 @@ cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t 
 
 cdef void shadow_sq(Core *core, Sq *sq) noexcept nogil
 cdef void shadow_cq(Core *core, Cq *cq) noexcept nogil
+cdef void look_at_all(Core *core) noexcept nogil
 cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogil
 cdef void ask_for_doorbells(Core *core) noexcept nogil
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil

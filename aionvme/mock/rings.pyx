@@ -50,18 +50,33 @@ cdef volatile uint8_t *_shadow_of(Core *core, volatile uint8_t *doorbell) noexce
 
 
 cdef void shadow_sq(Core *core, Sq *sq) noexcept nogil:
-    """The admin queue has no shadow: drivers that have one for all others do without it there."""
-    sq.doorbell = <const volatile uint32_t *>sq.register
+    """Where its doorbell is from now on; if that is a new place, what was last seen of it stands there. The
+    admin queue has no shadow: drivers that have one for all others do without it there."""
+    cdef volatile uint8_t *place = sq.register
     if core.shadow != NULL and sq.qid:
-        sq.doorbell = <const volatile uint32_t *>_shadow_of(core, sq.register)
-        aio_mmio_write32(<volatile uint8_t *>sq.doorbell, sq.tail)
+        place = _shadow_of(core, place)
+    if <volatile uint8_t *>sq.doorbell != place:
+        sq.doorbell = <const volatile uint32_t *>place
+        aio_mmio_write32(place, sq.rung)
 
 
 cdef void shadow_cq(Core *core, Cq *cq) noexcept nogil:
-    cq.doorbell = <const volatile uint32_t *>cq.register
+    cdef volatile uint8_t *place = cq.register
     if core.shadow != NULL and cq.qid:
-        cq.doorbell = <const volatile uint32_t *>_shadow_of(core, cq.register)
-        aio_mmio_write32(<volatile uint8_t *>cq.doorbell, cq.head)
+        place = _shadow_of(core, place)
+    if <volatile uint8_t *>cq.doorbell != place:
+        cq.doorbell = <const volatile uint32_t *>place
+        aio_mmio_write32(place, cq.rung)
+
+
+cdef void look_at_all(Core *core) noexcept nogil:
+    """Takes over what the doorbells of all queues say."""
+    cdef uint32_t i
+    for i in range(core.nqueues):
+        if core.sqs[i] != NULL and core.sqs[i].live:
+            sq_look(core, core.sqs[i])
+        if core.cqs[i] != NULL and core.cqs[i].live:
+            cq_look(core, core.cqs[i])
 
 
 cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogil:
@@ -115,6 +130,7 @@ cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint3
     sq.epoch = core.map.epoch - 1
     sq.fused = False
     sq.register = doorbell
+    sq.doorbell = NULL
     aio_mmio_write32(doorbell, 0)
     shadow_sq(core, sq)
     sq.live = True
@@ -140,6 +156,7 @@ cdef Cq *cq_create(Core *core, uint16_t qid, uint64_t base, uint32_t entries, ui
     cq.nbacklog = 0
     cq.epoch = core.map.epoch - 1
     cq.register = doorbell
+    cq.doorbell = NULL
     aio_mmio_write32(doorbell, 0)
     shadow_cq(core, cq)
     cq.live = True

@@ -14,8 +14,8 @@ from aionvme.mock.blocks cimport (
     load_metadata, note_plain, read_storage, store_metadata, unmark_bad, write_storage,
 )
 from aionvme.mock.rings cimport (
-    DENY_READ, DENY_WRITE, MEMBERS, Namespace, mock_store, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock,
+    DENY_READ, DENY_WRITE, MEMBERS, Namespace, mock_store, pthread_mutex_destroy, pthread_mutex_init,
+    pthread_mutex_lock, pthread_mutex_unlock,
 )
 
 

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aionvme.mock.shelf import Shelf
     from aionvme.mock.options import MockOptions
+    from aionvme.mock.shelf import Shelf
 
 
 class Storage:

@@ -179,8 +179,8 @@ cdef bint _same_metadata(const Range *blocks, const uint8_t *one, const uint8_t 
     cdef const Namespace *ns = blocks.ns
     cdef uint32_t start = ns.pi_offset if ns.pi else ns.meta
     cdef uint32_t end = start + (ns.pi_bytes if ns.pi else 0)
-    cdef uint64_t i
-    for i in range(blocks.nblocks):
+    cdef uint64_t _i
+    for _i in range(blocks.nblocks):
         if memcmp(one, other, start) or memcmp(one + end, other + end, ns.meta - end):
             return False
         one += ns.meta

@@ -49,7 +49,8 @@ class Memory:
         self._anchor = ctypes.c_char.from_buffer(self.bytes)
         self._next = 0
         self.function = function
-        function.map_dma(ctypes.addressof(self._anchor), nbytes, iova)
+        self.address = ctypes.addressof(self._anchor)
+        function.map_dma(self.address, nbytes, iova)
 
     def take(self, npages: int) -> int:
         """Offset of the first of some pages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from collections.abc import Callable
@@ -213,7 +214,7 @@ def test_any_list(opcode: int, data: st.DataObject) -> None:
         queue = raw.create(1)
         edges = [0, *cuts, nblocks * 512]
         pieces = []  # (offset in the host's memory, offset in the data, length)
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             at = raw.memory.take(-(-(end - start) // PAGE) + 1) + seed.randrange(PAGE)
             pieces.append((at, start, end - start))
         content = seed.randbytes(nblocks * 512)
