@@ -4,8 +4,8 @@ Belongs here: what SPDK calls something, and how it says that it failed. Does no
 public names could not do as well. Which functions there are, and what they are of ours, is declared in `table`.
 
 What only submits returns 0 or a negative errno, and calls `cb_fn(cb_arg, cpl)` from
-`spdk_nvme_qpair_process_completions` or `spdk_nvme_ctrlr_process_admin_completions`. What blocks in SPDK blocks where no
-event loop runs in the thread, and inside a running loop returns an awaitable of the same value.
+`spdk_nvme_qpair_process_completions` or `spdk_nvme_ctrlr_process_admin_completions`. What blocks in SPDK blocks where
+no event loop runs in the thread, and inside a running loop returns an awaitable of the same value.
 """
 
 from aionvme.spdk import constants
@@ -148,7 +148,6 @@ from aionvme.spdk.structures import (
 )
 
 __all__ = [
-    *constants.__all__,
     "spdk_dma_free",
     "spdk_dma_malloc",
     "spdk_dma_zmalloc",
@@ -264,3 +263,5 @@ __all__ = [
     "spdk_nvme_transport_id_parse",
     "spdk_zmalloc",
 ]
+
+__all__ += constants.__all__

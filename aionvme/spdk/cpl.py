@@ -23,7 +23,7 @@ _PI_ERRORS = (
 
 def spdk_nvme_cpl_is_error(cpl: Any) -> bool:
     """Whether the command failed: `cpl.status.sct` and `cpl.status.sc` say how."""
-    return cpl.status.sct != 0 or cpl.status.sc != 0
+    return bool(cpl.status.sct or cpl.status.sc)
 
 
 def spdk_nvme_cpl_is_success(cpl: Any) -> bool:
@@ -33,7 +33,7 @@ def spdk_nvme_cpl_is_success(cpl: Any) -> bool:
 
 def spdk_nvme_cpl_is_pi_error(cpl: Any) -> bool:
     """Whether a check of protection information failed."""
-    return cpl.status.sct == StatusCodeType.MEDIA and cpl.status.sc in _PI_ERRORS
+    return bool(cpl.status.sct == StatusCodeType.MEDIA and cpl.status.sc in _PI_ERRORS)
 
 
 def spdk_nvme_cpl_is_abort_success(cpl: Any) -> bool:

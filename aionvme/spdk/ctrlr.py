@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,12 @@ from aionvme.spdk.structures import (
     sqe_of,
 )
 from aionvme.spec import entries
-from aionvme.spec.entries import Sqe
 
 if TYPE_CHECKING:
     from aionvme import Controller, IdentifyController, IoQueuePair, Namespace
 
 TO_CONTROLLER = 1
+_DWORDS = struct.Struct("<16I")
 
 # -- what it is ------------------------------------------------------------------------------------------------------
 
@@ -126,14 +127,15 @@ def spdk_nvme_ctrlr_process_admin_completions(ctrlr: Controller) -> int:
     """Calls back for the admin commands that have completed. Does not block, in a loop or not.
 
     Returns:
-        How many; 0 from within one of its callbacks. -ENXIO when the controller is gone or failed and everything has been
-        called back.
+        How many; 0 from within one of its callbacks. -ENXIO when the controller is gone or failed and everything has
+        been called back.
     """
     try:
         state = ctrlr_state(ctrlr)
         if state.polling:
             return 0
-        PRIVATE.turn()
+        # Admin completions come by the loop alone: it has its turn each time.
+        PRIVATE.turn(at_once=True)
         state.polling = True
         try:
             count = call_all(state.waiting, ALL)
@@ -276,11 +278,11 @@ def spdk_nvme_ctrlr_cmd_get_log_page_ext(
             raise UsageError(f"offset must be a multiple of 4, not {offset}")
         if offset and not ctrlr.data.lpa >> 2 & 1:
             raise UsageError(f"{ctrlr!r} has no offsets into log pages (LPA bit 2 is 0)")
-        sqe = Sqe.decode(entries.get_log_page(log_page, nbytes=payload_size, nsid=nsid, offset=offset))
-        sqe.cdw10 |= cdw10
-        sqe.cdw11 |= cdw11
-        sqe.cdw14 |= cdw14
-        return sqe.encode()
+        sqe = entries.get_log_page(log_page, nbytes=payload_size, nsid=nsid, offset=offset)
+        words = list(_DWORDS.unpack(sqe))
+        for index, more in ((10, cdw10), (11, cdw11), (14, cdw14)):
+            words[index] |= more
+        return _DWORDS.pack(*words)
 
     return submit_admin(ctrlr, make, payload, payload_size, cb_fn, cb_arg, write=False)
 
@@ -311,10 +313,7 @@ def spdk_nvme_ctrlr_cmd_get_feature_ns(
     """As `spdk_nvme_ctrlr_cmd_get_feature`, of a namespace."""
 
     def make() -> bytes:
-        # As in SPDK, the upper bits of `feature` reach command dword 10.
-        sqe = Sqe.decode(entries.get_features(0, cdw11=cdw11, nsid=ns_id))
-        sqe.cdw10 = feature
-        return sqe.encode()
+        return entries.get_features(feature, cdw11=cdw11, nsid=ns_id)
 
     return submit_admin(ctrlr, make, payload, payload_size, cb_fn, cb_arg, write=False)
 

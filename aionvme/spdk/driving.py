@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A polling function lets the private loop turn (for timeouts, Abort and resets) at most this often.
-TURN_SECONDS = 1e-4
+# Polling a queue pair lets the private loop turn (for timeouts, Abort and resets) at most this often.
+TURN_SECONDS = 1e-3
 
 
 def in_loop() -> bool:
@@ -61,10 +61,12 @@ class PrivateLoop(threading.local):
         finally:
             self.turning = False
 
-    def turn(self) -> None:
-        """Lets what is due in the loop happen, if it has not had its turn just now."""
+    def turn(self, *, at_once: bool = False) -> None:
+        """Lets what is due in the loop happen, if it has not had its turn just now or `at_once` is true."""
         now = time.monotonic()
-        if self._loop is None or self.turning or in_loop() or now - self._turned < TURN_SECONDS:
+        if not at_once and now - self._turned < TURN_SECONDS:
+            return
+        if self._loop is None or self.turning or in_loop():
             return
         self._turned = now
         self.turning = True

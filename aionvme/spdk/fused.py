@@ -1,8 +1,8 @@
 """Owns the fused compare and write, which SPDK submits as two commands and we as one call.
 
 The compare waits for the write, which has to be the next command on the queue pair; then both are posted under one
-doorbell. Each has its callback: where the blocks differ, the compare's says Compare Failure, and the write's that it was
-aborted because of the other.
+doorbell. Each has its callback: where the blocks differ, the compare's says Compare Failure, and the write's that it
+was aborted because of the other.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aionvme.errors import UsageError
-from aionvme.spdk.constants import ABORTED_FAILED_FUSED
 from aionvme.spdk.cpl import spdk_nvme_cpl_is_error
 from aionvme.spdk.failing import FAILURES, errno_of
 from aionvme.spdk.handles import Call, FirstOfPair, qpair_state
 from aionvme.spdk.qpair import submit
 from aionvme.spdk.structures import Spoken
+from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme import IoQueuePair, Namespace
@@ -77,5 +77,5 @@ def take_second(
 def _both(cpl: Any) -> tuple[Any, Any]:
     """The completions of both, made of that of the pair."""
     if spdk_nvme_cpl_is_error(cpl):
-        return cpl, Spoken.of(ABORTED_FAILED_FUSED)
+        return cpl, Spoken.of(StatusCode.ABORTED_FAILED_FUSED)
     return cpl, cpl

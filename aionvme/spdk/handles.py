@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aionvme.errors import ControllerLostError, NvmeError, UsageError
-from aionvme.spdk.constants import ABORTED_MISSING_FUSED
 from aionvme.spdk.driving import PRIVATE
 from aionvme.spdk.failing import logger
 from aionvme.spdk.structures import Spoken, spdk_nvme_transport_id
+from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme import Controller, IoQueuePair, Namespace
@@ -90,7 +90,7 @@ class QpairState:
         """No write came after the compare of a fused pair: it ends as the controller would have ended it."""
         first, self.first = self.first, None
         if first is not None:
-            self.waiting.append((*first.call, Spoken.of(ABORTED_MISSING_FUSED)))
+            self.waiting.append((*first.call, Spoken.of(StatusCode.ABORTED_MISSING_FUSED)))
 
 
 class CtrlrState:

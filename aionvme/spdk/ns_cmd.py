@@ -1,4 +1,4 @@
-"""Owns reads, writes and compares. Each returns 0 or a negative errno, and calls `cb_fn(cb_arg, cpl)` when it is done."""
+"""Owns reads, writes and compares. Each returns 0 or a negative errno, and later calls `cb_fn(cb_arg, cpl)`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spdk_nvme_ns_cmd_read(
 
     Args:
         ns, qpair: Where.
-        payload: Memory of `spdk_zmalloc` or `spdk_mem_register`, of `ctrlr.dma_alloc` or `ctrlr.dma_register`, or a view.
+        payload: Memory of `spdk_zmalloc`, `spdk_mem_register`, `ctrlr.dma_alloc` or `ctrlr.dma_register`, or a view.
         lba, lba_count: Which blocks, counted from 1.
         cb_fn, cb_arg: `cb_fn(cb_arg, cpl)` is called when it has completed.
         io_flags: SPDK_NVME_IO_FLAGS_*.

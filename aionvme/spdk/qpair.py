@@ -74,7 +74,7 @@ def _chosen(opts: spdk_nvme_io_qpair_opts | int | None) -> tuple[int | None, QPr
     if opts is None:
         return None, QPrio.URGENT
     if isinstance(opts, int):
-        if opts not in QPrio:
+        if opts not in set(QPrio):
             raise UsageError(f"{opts} is no SPDK_NVME_QPRIO_*")
         return None, QPrio(opts)
     if opts.create_only or opts.async_mode:
@@ -123,8 +123,8 @@ def spdk_nvme_qpair_process_completions(qpair: IoQueuePair, max_completions: int
         max_completions: At most so many; 0 for all that are there.
 
     Returns:
-        How many completions there were; 0 from within one of its callbacks. -ENXIO when the controller is gone or failed
-        and everything has been called back.
+        How many completions there were; 0 from within one of its callbacks. -ENXIO when the controller is gone or
+        failed and everything has been called back.
     """
     try:
         state = qpair_state(qpair)

@@ -16,6 +16,8 @@ from aionvme.spec.status import Status, StatusCode
 if TYPE_CHECKING:
     from aionvme import PciDevice
 
+Text = str  # where SPDK has a parameter of that name
+
 _TRTYPES = {"pcie": SPDK_NVME_TRANSPORT_PCIE, "vfiouser": SPDK_NVME_TRANSPORT_VFIOUSER}
 _TRTYPE_NAMES = {SPDK_NVME_TRANSPORT_PCIE: "PCIE", SPDK_NVME_TRANSPORT_VFIOUSER: "VFIOUSER"}
 
@@ -42,9 +44,9 @@ class spdk_nvme_transport_id:
         return _TRTYPE_NAMES[self.trtype]
 
 
-def spdk_nvme_transport_id_parse(trid: spdk_nvme_transport_id, str: str) -> int:
+def spdk_nvme_transport_id_parse(trid: spdk_nvme_transport_id, str: Text) -> int:
     """Reads "trtype:PCIe traddr:0000:01:00.0" into `trid`; 0, or -EINVAL."""
-    found: dict[str, Any] = {}
+    found: dict[Text, Any] = {}
     for word in str.split():
         key, colon, value = word.partition(":")
         if not colon:

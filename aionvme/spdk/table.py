@@ -1,4 +1,4 @@
-"""Owns the one declaration of every function of SPDK's that is here: its parameters in SPDK's order, and what of ours it is.
+"""Owns the one declaration of SPDK's functions: parameters in SPDK's order, and what of ours each is.
 
 The documentation's table is made of it, and the tests hold every function against it.
 """
@@ -6,6 +6,11 @@ The documentation's table is made of it, and the tests hold every function again
 from __future__ import annotations
 
 import attrs
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
 
 # The header that names and parameters were taken from, and the announcement that came before it.
 HEADER = "include/spdk/nvme.h of SPDK's main branch after 26.05 (towards 26.09)"
@@ -25,10 +30,10 @@ class Function:
     """
 
     name: str
-    parameters: tuple[str, ...] = attrs.field(converter=lambda words: tuple(words.split()))
+    parameters: tuple[str, ...] = attrs.field(converter=_words)
     ours: str
     blocks: bool = False
-    announced: tuple[str, ...] = attrs.field(default="", converter=lambda words: tuple(words.split()))
+    announced: tuple[str, ...] = attrs.field(default="", converter=_words)
 
 
 _RW = "lba lba_count cb_fn cb_arg io_flags"

@@ -55,7 +55,7 @@ def transfer(
     opts: spdk_nvme_ns_cmd_ext_io_opts | None,
 ) -> int:
     """Read, write or compare with one buffer."""
-    opts = opts or _NO_OPTS
+    opts = opts if opts is not None else _NO_OPTS
     if code := _refused(opts):
         return code
     if opts.io_flags & FUSE_MASK:
@@ -102,8 +102,8 @@ def vector(
     lba_count: int,
     cb_fn: CmdCb,
     cb_arg: Any,
-    reset_sgl_fn: ResetSglCb,
-    next_sge_fn: NextSgeCb,
+    reset_sgl_fn: ResetSglCb | None,
+    next_sge_fn: NextSgeCb | None,
     opts: spdk_nvme_ns_cmd_ext_io_opts | None,
 ) -> int:
     """Read, write or compare with memory that callbacks name."""
@@ -125,7 +125,8 @@ def with_iov(
     cb_arg: Any,
     opts: spdk_nvme_ns_cmd_ext_io_opts | None,
 ) -> int:
-    opts = opts or _NO_OPTS
+    """Read, write or compare with memory in several places; `memory` is what of it has been named."""
+    opts = opts if opts is not None else _NO_OPTS
     if code := _refused(opts):
         return code
     if opts.io_flags & FUSE_MASK:
