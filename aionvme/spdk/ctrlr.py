@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ from aionvme.errors import UsageError
 from aionvme.spdk import support
 from aionvme.spdk.driving import PRIVATE, blocking, in_own_loop
 from aionvme.spdk.failing import FAILURES, errno_of
-from aionvme.spdk.handles import CmdCb, call_all, ctrlr_state, qpair_state, tell_removal
+from aionvme.spdk.handles import CmdCb, ctrlr_state, qpair_state, tell_removal
 from aionvme.spdk.memory import REGISTRY
-from aionvme.spdk.probing import ABSENT, ALL, FAILED
+from aionvme.spdk.probing import ABSENT, FAILED
 from aionvme.spdk.structures import (
     Command,
     payload_bytes,
@@ -136,16 +137,12 @@ def spdk_nvme_ctrlr_process_admin_completions(ctrlr: Controller) -> int:
             return 0
         # Admin completions come by the loop alone: it has its turn each time.
         PRIVATE.turn(at_once=True)
-        state.polling = True
-        try:
-            count = call_all(state.waiting, ALL)
-        finally:
-            state.polling = False
+        count = state.call_waiting()
         tell_removal(ctrlr, state)
-        if not count and ctrlr.closed:
-            ctrlr.dma_alloc(1).close()
     except FAILURES as error:
         return errno_of(error)
+    if not count and ctrlr.closed:
+        return -errno.ENXIO
     return count
 
 

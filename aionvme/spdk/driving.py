@@ -60,6 +60,7 @@ class PrivateLoop(threading.local):
                 raise
         finally:
             self.turning = False
+            self._close_if_unused()
 
     def turn(self, *, at_once: bool = False) -> None:
         """Lets what is due in the loop happen, if it has not had its turn just now or `at_once` is true."""
@@ -77,13 +78,16 @@ class PrivateLoop(threading.local):
             self.turning = False
 
     def keep(self, ctrlr: Controller) -> None:
-        """A controller belongs to the loop."""
-        self._ctrlrs.add(ctrlr)
+        """A controller was attached: it belongs to the loop, if that is what runs."""
+        if self.turning:
+            self._ctrlrs.add(ctrlr)
 
-    def release(self, ctrlr: Controller | None = None) -> None:
-        """A controller was detached, or none attached; with the last one the loop goes."""
-        if ctrlr is not None:
-            self._ctrlrs.discard(ctrlr)
+    def release(self, ctrlr: Controller) -> None:
+        """A controller was detached: with the last one the loop goes."""
+        self._ctrlrs.discard(ctrlr)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
         if self._loop is None or self._ctrlrs or self.turning:
             return
         loop, self._loop = self._loop, None

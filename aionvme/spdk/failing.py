@@ -32,13 +32,14 @@ _ERRNOS: tuple[tuple[type[Exception], int], ...] = (
     (UsageError, errno.EINVAL),
     (NvmeError, errno.EIO),
 )
+# A queue that is full is no failure: the caller polls and submits again. Of the others the driver's log has told.
+_KNOWN = (QueueFullError, ControllerLostError, ControllerFailedError)
 FAILURES: tuple[type[Exception], ...] = (NvmeError, MemoryError, OSError)
 
 
 def errno_of(error: Exception) -> int:
     """The negative errno for one of `FAILURES`. Why it was is in the log, as an errno alone says little."""
-    # A queue that is full is no failure: the caller polls and submits again.
-    if not isinstance(error, QueueFullError):
+    if not isinstance(error, _KNOWN):
         logger.warning("%s: %s", type(error).__name__, error)
     for kind, code in _ERRNOS:
         if isinstance(error, kind):

@@ -23,6 +23,9 @@ from aionvme.spec.status import StatusCode
 if TYPE_CHECKING:
     from aionvme import Controller, IoQueuePair, Namespace
 
+# More callbacks than can wait.
+ALL = 1 << 62
+
 CmdCb = Callable[[Any, Any], object] | None
 Call = tuple[CmdCb, Any]
 
@@ -59,6 +62,7 @@ class QpairState:
     Attributes:
         waiting: Callbacks to come, with their argument and completion.
         polling: Its callbacks are being called.
+        called: How many callbacks there were.
         free_wanted: One of them freed it.
         first: The first half of a fused pair.
     """
@@ -67,6 +71,7 @@ class QpairState:
         self._ctrlr = weakref.ref(ctrlr)
         self.waiting: deque[tuple[CmdCb, Any, Any]] = deque()
         self.polling = False
+        self.called = 0
         self.free_wanted = False
         self.first: FirstOfPair | None = None
 
@@ -83,8 +88,18 @@ class QpairState:
         cb_fn, cb_arg = call
         if PRIVATE.turning:
             self.waiting.append((cb_fn, cb_arg, cpl))
-        elif cb_fn is not None:
+            return
+        self.called += 1
+        if cb_fn is not None:
             cb_fn(cb_arg, cpl)
+
+    def call_waiting(self, most: int) -> int:
+        """Calls what waits, `most` at the most."""
+        self.polling = True
+        try:
+            return call_all(self.waiting, most)
+        finally:
+            self.polling = False
 
     def miss_pair(self) -> None:
         """No write came after the compare of a fused pair: it ends as the controller would have ended it."""
@@ -116,6 +131,14 @@ class CtrlrState:
         """The callback of every admin command: SPDK calls it when it is asked to look, so it waits."""
         self.waiting.append((*call, cpl))
 
+    def call_waiting(self) -> int:
+        """Calls what waits."""
+        self.polling = True
+        try:
+            return call_all(self.waiting, ALL)
+        finally:
+            self.polling = False
+
     @property
     def calling_back(self) -> bool:
         """Whether a callback of the controller's or of one of its queue pairs' is under way."""
@@ -129,6 +152,7 @@ _qpairs: weakref.WeakKeyDictionary[IoQueuePair, QpairState] = weakref.WeakKeyDic
 def adopt(ctrlr: Controller, trid: spdk_nvme_transport_id, remove_cb: Any = None, cb_ctx: Any = None) -> None:
     """A controller was attached."""
     _ctrlrs[ctrlr] = CtrlrState(trid, remove_cb, cb_ctx)
+    PRIVATE.keep(ctrlr)
 
 
 def adopt_qpair(ctrlr: Controller, qpair: IoQueuePair) -> None:
@@ -141,6 +165,7 @@ def adopt_qpair(ctrlr: Controller, qpair: IoQueuePair) -> None:
 def drop(ctrlr: Controller) -> None:
     """A controller was detached."""
     state = _ctrlrs.pop(ctrlr, None)
+    PRIVATE.release(ctrlr)
     for qpair, qpair_state in list(_qpairs.items()):
         if state is not None and qpair_state in state.qpairs:
             del _qpairs[qpair]

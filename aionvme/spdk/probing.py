@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import aionvme
 from aionvme.spdk.constants import SPDK_NVME_TRANSPORT_PCIE
-from aionvme.spdk.driving import PRIVATE, in_loop
+from aionvme.spdk.driving import PRIVATE, blocking, in_loop
 from aionvme.spdk.failing import FAILURES, errno_of, logger
-from aionvme.spdk.handles import CtrlrState, adopt, attached, call_all, ctrlr_state, drop, tell_removal
+from aionvme.spdk.handles import ALL, CtrlrState, adopt, attached, ctrlr_state, drop, tell_removal
 from aionvme.spdk.memory import REGISTRY
 from aionvme.spdk.structures import spdk_nvme_ctrlr_opts, spdk_nvme_transport_id
 
@@ -29,7 +29,6 @@ class Absent(Enum):
 
 ABSENT = Absent.ABSENT
 FAILED = -1
-ALL = 1 << 62
 
 Trid = spdk_nvme_transport_id | str | Any
 ProbeCb = Callable[[Any, Any, spdk_nvme_ctrlr_opts], bool]
@@ -107,24 +106,21 @@ class _Probe:
         self._found: list[aionvme.Controller] = []
 
     def without_loop(self) -> int:
-        for ctrlr, state in attached():
-            tell_removal(ctrlr, state)
-        try:
-            code = PRIVATE.run(self._find())
-            for ctrlr in self._found:
-                PRIVATE.keep(ctrlr)
-        finally:
-            PRIVATE.release()
+        self._tell_removals()
+        code = PRIVATE.run(self._find())
         # Out of the loop, so that a callback may block as SPDK's may.
         self._tell()
         return code
 
     async def in_loop(self) -> int:
-        for ctrlr, state in attached():
-            tell_removal(ctrlr, state)
+        self._tell_removals()
         code = await self._find()
         self._tell()
         return code
+
+    def _tell_removals(self) -> None:
+        for ctrlr, state in attached():
+            tell_removal(ctrlr, state)
 
     async def _find(self) -> int:
         try:
@@ -200,15 +196,7 @@ def spdk_nvme_connect(
         adopt(ctrlr, _trid_of(ctrlr.pci_dev))
         return ctrlr
 
-    if in_loop():
-        return connect()
-    try:
-        ctrlr = PRIVATE.run(connect())
-        if ctrlr is not None:
-            PRIVATE.keep(ctrlr)
-    finally:
-        PRIVATE.release()
-    return ctrlr
+    return blocking(connect)
 
 
 def spdk_nvme_detach(ctrlr: aionvme.Controller) -> Answer:
@@ -225,18 +213,17 @@ def spdk_nvme_detach(ctrlr: aionvme.Controller) -> Answer:
     except FAILURES as error:
         return errno_of(error)
     if in_loop():
-        return _detach(ctrlr, state)
+        return _detach_in_loop(ctrlr, state)
     if state.calling_back:
         return -errno.EBUSY
-    code = PRIVATE.run(_detach(ctrlr, state))
-    PRIVATE.release(ctrlr)
-    # Out of the loop, as what is called may block.
-    _call_the_rest(state)
-    return code
+    return _forget(ctrlr, state, PRIVATE.run(_close(ctrlr, state)))
 
 
-async def _detach(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
-    code = 0
+async def _detach_in_loop(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
+    return _forget(ctrlr, state, await _close(ctrlr, state))
+
+
+async def _close(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
     REGISTRY.forget(ctrlr)
     for qpair_state in state.qpairs:
         qpair_state.miss_pair()
@@ -246,17 +233,20 @@ async def _detach(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
         return errno_of(error)
     except FAILURES as error:
         errno_of(error)
-        code = FAILED
-    if not PRIVATE.turning:
-        _call_the_rest(state)
+        return FAILED
+    return 0
+
+
+def _forget(ctrlr: aionvme.Controller, state: CtrlrState, code: int) -> int:
+    if code not in (0, FAILED):
+        # It belongs to another loop, and is as it was.
+        return code
+    # Out of the private loop: what is called may block.
+    for qpair_state in list(state.qpairs):
+        qpair_state.call_waiting(ALL)
+    state.call_waiting()
     drop(ctrlr)
     return code
-
-
-def _call_the_rest(state: CtrlrState) -> None:
-    for qpair_state in list(state.qpairs):
-        call_all(qpair_state.waiting, ALL)
-    call_all(state.waiting, ALL)
 
 
 __all__ = ["spdk_nvme_connect", "spdk_nvme_detach", "spdk_nvme_probe"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,17 @@ from aionvme.errors import UsageError
 from aionvme.spdk.driving import PRIVATE, blocking, in_loop
 from aionvme.spdk.failing import FAILURES, errno_of
 from aionvme.spdk.handles import (
+    ALL,
     Call,
     CmdCb,
     QpairState,
     adopt_qpair,
-    call_all,
     ctrlr_state,
     drop_qpair,
     find_qpair,
     qpair_state,
 )
 from aionvme.spdk.memory import REGISTRY, place_of
-from aionvme.spdk.probing import ALL
 from aionvme.spdk.segments import Segments
 from aionvme.spdk.structures import Command, spdk_nvme_io_qpair_opts, sqe_of
 
@@ -94,25 +94,33 @@ def spdk_nvme_ctrlr_free_io_qpair(qpair: IoQueuePair) -> int | Coroutine[Any, An
         state.free_wanted = True
         return 0
 
-    async def free() -> int:
-        if state is None:
-            return 0
-        state.miss_pair()
-        try:
-            await qpair.close()
-        except FAILURES as error:
-            errno_of(error)
-        if not PRIVATE.turning:
-            call_all(state.waiting, ALL)
-        drop_qpair(qpair)
-        return 0
-
     if in_loop():
-        return free()
-    code = PRIVATE.run(free())
+        return _free_in_loop(qpair, state)
     if state is not None:
-        call_all(state.waiting, ALL)
-    return code
+        PRIVATE.run(_close(qpair, state))
+        _forget(qpair, state)
+    return 0
+
+
+async def _free_in_loop(qpair: IoQueuePair, state: QpairState | None) -> int:
+    if state is not None:
+        await _close(qpair, state)
+        _forget(qpair, state)
+    return 0
+
+
+async def _close(qpair: IoQueuePair, state: QpairState) -> None:
+    state.miss_pair()
+    try:
+        await qpair.close()
+    except FAILURES as error:
+        errno_of(error)
+
+
+def _forget(qpair: IoQueuePair, state: QpairState) -> None:
+    # Out of the private loop: what is called may block.
+    state.call_waiting(ALL)
+    drop_qpair(qpair)
 
 
 def spdk_nvme_qpair_process_completions(qpair: IoQueuePair, max_completions: int = 0) -> int:
@@ -132,26 +140,32 @@ def spdk_nvme_qpair_process_completions(qpair: IoQueuePair, max_completions: int
             return 0
         PRIVATE.turn()
         count = _poll(qpair, state, max_completions)
-        if not count and qpair.closed:
-            ctrlr = state.ctrlr
-            ctrlr.dma_alloc(1).close()
     except FAILURES as error:
         return errno_of(error)
+    if not count and qpair.closed and find_qpair(qpair) is not None:
+        return -errno.ENXIO
     return count
 
 
 def _poll(qpair: IoQueuePair, state: QpairState, most: int) -> int:
-    state.polling = True
-    try:
-        count = call_all(state.waiting, most or ALL)
-        if not most or count < most:
-            count += qpair.process_completions(most and most - count)
-    finally:
-        state.polling = False
+    count = state.call_waiting(most or ALL)
+    if not most or count < most:
+        count += _reap(qpair, state, most and most - count)
     if state.free_wanted:
         state.free_wanted = False
         spdk_nvme_ctrlr_free_io_qpair(qpair)
     return count
+
+
+def _reap(qpair: IoQueuePair, state: QpairState, most: int) -> int:
+    before = state.called
+    state.polling = True
+    try:
+        count = qpair.process_completions(most)
+    finally:
+        state.polling = False
+    # What the driver ended by itself, as after a timeout, was called back and is no completion of the controller's.
+    return count or state.called - before
 
 
 def spdk_nvme_qpair_get_id(qpair: IoQueuePair) -> int:
