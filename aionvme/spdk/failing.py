@@ -40,7 +40,8 @@ FAILURES: tuple[type[Exception], ...] = (NvmeError, MemoryError, OSError)
 def errno_of(error: Exception) -> int:
     """The negative errno for one of `FAILURES`. Why it was is in the log, as an errno alone says little."""
     if not isinstance(error, _KNOWN):
-        logger.warning("%s: %s", type(error).__name__, error)
+        # As text: a record that is kept would keep the exception, and with it the caller's memory.
+        logger.warning("%s: %s", type(error).__name__, str(error))
     for kind, code in _ERRNOS:
         if isinstance(error, kind):
             return -code

@@ -127,7 +127,7 @@ class _Probe:
             await aionvme.probe(None, self._wanted, self._attached, addresses=_addresses(self._trid))
         except ExceptionGroup as group:
             for error in group.exceptions:
-                logger.warning("%s: %s", type(error).__name__, error)
+                logger.warning("%s: %s", type(error).__name__, str(error))
             return FAILED
         except FAILURES as error:
             errno_of(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Text = str  # where SPDK has a parameter of that name
 
 _TRTYPES = {"pcie": SPDK_NVME_TRANSPORT_PCIE, "vfiouser": SPDK_NVME_TRANSPORT_VFIOUSER}
+_PAIR = re.compile(r"([^:=]+)[:=](.+)")
 _TRTYPE_NAMES = {SPDK_NVME_TRANSPORT_PCIE: "PCIE", SPDK_NVME_TRANSPORT_VFIOUSER: "VFIOUSER"}
 
 
@@ -48,12 +50,10 @@ def spdk_nvme_transport_id_parse(trid: spdk_nvme_transport_id, str: Text) -> int
     """Reads "trtype:PCIe traddr:0000:01:00.0" into `trid`; 0, or -EINVAL."""
     found: dict[Text, Any] = {}
     for word in str.split():
-        key, colon, value = word.partition(":")
-        if not colon:
-            key, colon, value = word.partition("=")
-        if not value:
+        match = _PAIR.fullmatch(word)
+        if match is None:
             return -errno.EINVAL
-        found[key.lower()] = value
+        found[match[1].lower()] = match[2]
     if "trtype" in found:
         trtype = _TRTYPES.get(found["trtype"].lower())
         if trtype is None:
