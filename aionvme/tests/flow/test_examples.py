@@ -24,6 +24,7 @@ def test_every_example_is_tested() -> None:
         "callbacks.py",
         "hello_world.py",
         "many_reads.py",
+        "spdk_port.py",
     ]
 
 
@@ -54,3 +55,20 @@ def test_many_reads() -> None:
     ended = _run("many_reads.py")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line.split()[0] for line in ended.stdout.splitlines()] == ["gathered", "workers", "one_by_one"]
+
+
+@pytest.mark.parametrize(("address", "count"), [([], 1), (["mock:?lba=4096&namespaces=2"], 2)])
+def test_spdk_port(address: list[str], count: int) -> None:
+    """It says hello on each namespace, by SPDK's functions alone."""
+    ended = _run("spdk_port.py", *address)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("Hello world!") == count
+    text = (EXAMPLES / "spdk_port.py").read_text()
+    assert "await" not in text.replace("no await", "") and "asyncio" not in text
+
+
+def test_spdk_port_is_careful() -> None:
+    """A device that is no mock is not written to unless that was said."""
+    ended = _run("spdk_port.py", "0000:ff:1f.7")
+    assert ended.returncode == 2
+    assert "--overwrite" in ended.stdout
