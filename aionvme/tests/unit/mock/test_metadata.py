@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aionvme import pi
 from aionvme.errors import UsageError
 from aionvme.mock import MockController, NamespaceConfig
 from aionvme.mock.guard import crc16, crc64
+from aionvme.spec.identify import IdentifyNamespace
+from aionvme.spec.identify_sets import IdentifyNvmNamespace
 from aionvme.tests.unit.mock.raw import PAGE, Queue, Raw
 
 Make = Callable[..., Raw]
@@ -411,3 +414,43 @@ def test_any_format(data: st.DataObject) -> None:
             flipped = space ^ 1 << bits - 1
             other = tags | {"cdw14": flipped & 0xFFFFFFFF, "cdw3": flipped >> 32}
             assert one.run(VERIFY, lba, nblocks, flags12=STC, **other) == STORAGE_ERROR
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_host_and_controller_agree(data: st.DataObject) -> None:
+    """What the host's side (`aionvme.pi`) makes passes the mock's checks, and the other way round.
+
+    The host knows the format by Identify alone. The two share no code.
+    """
+    guard = data.draw(st.sampled_from([16, 64]), label="guard")
+    kind = data.draw(st.integers(1, 3), label="type")
+    config = NamespaceConfig(
+        size=MiB, metadata=data.draw(st.sampled_from([16, 24, 64]), label="metadata"), guard=guard, pi=kind,
+        pi_first=data.draw(st.booleans(), label="first"), sts=data.draw(st.integers(0, 24), label="sts"),
+    )  # fmt: skip
+    storage = data.draw(st.integers(0, (1 << config.sts) - 1), label="storage tag")
+    app = data.draw(st.integers(0, 0xFFFE), label="application tag")
+    lba = data.draw(st.integers(0, 200), label="lba")
+    blocks = data.draw(st.binary(min_size=1024, max_size=1024), label="data")
+    with MockController(drive="step", namespaces=[config]) as mock, Raw(mock) as raw:
+        raw.enable()
+        one = Disk(raw)
+        fmt = pi.Format.of(
+            IdentifyNamespace.decode(raw.identify(0x00, nsid=1)[1]),
+            IdentifyNvmNamespace.decode(raw.identify(0x05, nsid=1)[1]),
+        )
+        cdw2, cdw3, cdw14 = fmt.command_dwords(lba, storage)
+        tags = {"cdw2": cdw2, "cdw3": cdw3, "cdw14": cdw14, "cdw15": 0xFFFF0000 | app}
+        checks = (ALL_CHECKS if kind != 3 else GUARD | APP) | STC
+        meta = bytearray(random.Random(lba).randbytes(2 * config.metadata))
+        pi.generate(fmt, blocks, meta, ref_tag=lba, app_tag=app, storage_tag=storage)
+        one.put(blocks, bytes(meta))
+        assert one.run(WRITE, lba, 2, flags12=checks, **tags) == 0
+        one.put(blocks, bytes(meta))
+        assert one.run(WRITE, lba, 2, flags12=PRACT, **tags) == 0
+        assert mock.peek_metadata(1, lba, 2) == meta
+        pi.verify(
+            fmt, mock.peek(1, lba, 2), mock.peek_metadata(1, lba, 2),
+            ref_tag=lba, app_tag=app, app_mask=0xFFFF, storage_tag=storage, check_ref=kind != 3,
+        )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -35,7 +37,8 @@ class Shadow:
 
     def put(self, qid: int, value: int, *, completion: bool = False) -> None:
         where = self.doorbells + (2 * qid + completion) * self.raw.stride
-        struct.pack_into("<I", self.raw.memory.bytes, where, value)
+        # One store: struct would write byte by byte, and a thread would see what it passes through.
+        ctypes.c_uint32.from_buffer(self.raw.memory.bytes, where).value = value
 
 
 def run(shadow: Shadow, queue: Queue, cid: int) -> None:
@@ -156,12 +159,13 @@ def test_sleep(make: Make) -> None:
     shadow = Shadow(raw)
     queue = raw.create(1, 16)
     assert shadow.configure() == 0
+    barrier = threading.Lock()
     for cid in range(400):
         old = shadow.get(1)
         queue.post(FLUSH, cid=cid, nsid=1)
         shadow.put(1, queue.tail)
-        raw.function.read32(0x1C)
-        event = shadow.event(1)
+        with barrier:  # the shadow is stored before EventIdx is loaded: taking a lock is a full barrier
+            event = shadow.event(1)
         if (queue.tail - event - 1) & 0xFFFF < (queue.tail - old) & 0xFFFF:
             raw.function.write32(queue.sq_doorbell, queue.tail)
         deadline = time.monotonic() + SECONDS
