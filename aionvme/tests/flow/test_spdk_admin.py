@@ -12,7 +12,7 @@ import aionvme
 from aionvme import StatusCode, spdk
 from aionvme.mock import MockController, NamespaceConfig
 from aionvme.spec.entries import Sqe
-from aionvme.tests.flow.spdk_stage import both_ways, breath, memory, stage, value
+from aionvme.tests.flow.spdk_stage import both_ways, breath, memory, stage, until, value
 
 ALL_NS = spdk.SPDK_NVME_GLOBAL_NS_TAG
 MIB = 1 << 20
@@ -50,11 +50,14 @@ async def test_log_page() -> None:
     async with stage() as on:
         page = bytearray(512)
         log = spdk.SPDK_NVME_LOG_HEALTH_INFORMATION
+        before = on.mock.queue(0).posted
         code = spdk.spdk_nvme_ctrlr_cmd_get_log_page(on.ctrlr, log, ALL_NS, page, 512, 0, on.cb, "arg")
         assert code == 0
+        await until(lambda: on.mock.queue(0).posted > before)
         for _ in range(20):
             await breath()
         assert page == bytes(512)
+        assert on.calls == []
         ((arg, cpl),) = await on.admin()
         assert (arg, spdk.spdk_nvme_cpl_is_success(cpl)) == ("arg", True)
         assert 273 < int.from_bytes(page[1:3], "little") < 400  # kelvin

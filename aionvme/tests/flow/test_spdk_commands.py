@@ -89,9 +89,9 @@ async def test_metadata() -> None:
     async with stage(with_metadata()) as on:
         data, md = memory(b"data"), memory(b"\x00\x00\x12\x34\x00\x00\x00\x05", 8)
         call: Any = (5, 1, on.cb, None)
-        tags = (0xFFFF, 0x1234)
+        tags = (0x00FF, 0xAB34)  # the mask leaves the lower half of what is stored
         check = spdk.SPDK_NVME_IO_FLAGS_PRCHK_APPTAG
-        await on.ok(loose.spdk_nvme_ns_cmd_write_with_md(on.ns, on.qp, data, md, *call, 0, *tags))
+        await on.ok(loose.spdk_nvme_ns_cmd_write_with_md(on.ns, on.qp, data, md, *call, 0, 0xFFFF, 0x1234))
         assert on.mock.peek_metadata(1, 5) == bytes(md)
         into = memory(nbytes=8)
         await on.ok(loose.spdk_nvme_ns_cmd_read_with_md(on.ns, on.qp, data, into, *call, check, *tags))
@@ -365,6 +365,25 @@ async def test_reservations() -> None:
                 on.ns, on.qp, bytes(key_data), False, release, exclusive, *done
             )
         )
+
+
+@both_ways
+async def test_reservation_options() -> None:
+    """The key is ignored where that is said, and what happens at a loss of power is set."""
+    async with stage() as on:
+        register = spdk.SPDK_NVME_RESERVE_REGISTER_KEY
+        replace = spdk.SPDK_NVME_RESERVE_REPLACE_KEY
+        persist = spdk.SPDK_NVME_RESERVE_PTPL_PERSIST_POWER_LOSS
+        key = spdk.spdk_nvme_reservation_register_data(nrkey=0xABCD)
+        call = spdk.spdk_nvme_ns_cmd_reservation_register
+        await on.ok(call(on.ns, on.qp, key, False, register, persist, on.cb, None))
+        report = bytearray(64)
+        await on.ok(spdk.spdk_nvme_ns_cmd_reservation_report(on.ns, on.qp, report, 64, on.cb, None))
+        assert report[9] == 1  # PTPLS
+        other = spdk.spdk_nvme_reservation_register_data(crkey=0x1111, nrkey=0x2222)
+        code = call(on.ns, on.qp, other, False, replace, 0, on.cb, None)
+        await on.fails(code, StatusCode.RESERVATION_CONFLICT)
+        await on.ok(call(on.ns, on.qp, other, True, replace, 0, on.cb, None))
 
 
 @both_ways

@@ -11,6 +11,7 @@ import pytest
 
 from aionvme import spdk
 from aionvme.spdk.driving import PRIVATE
+from aionvme.spdk.memory import REGISTRY, place_of
 from aionvme.tests.flow.spdk_stage import BLOCK, Stage, both_ways, in_loop, memory, stage, until, value
 
 
@@ -211,7 +212,11 @@ async def test_memory_of_the_callers() -> None:
 async def test_memory_outlives_a_controller() -> None:
     """What was registered with a controller that is detached is registered anew with the next."""
     buf = memory(b"again")
+    place = place_of(buf)
+    assert place is not None
     for _ in range(2):
         async with stage() as on:
             await on.ok(spdk.spdk_nvme_ns_cmd_write(on.ns, on.qp, buf, 0, 1, on.cb, None, 0))
+            assert list(REGISTRY._memories[place[0]].registrations) == [on.ctrlr]
+        assert list(REGISTRY._memories[place[0]].registrations) == []
     spdk.spdk_free(buf)
