@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -33,12 +34,12 @@ async def test_compare_and_write(spelling: str, nblocks: int) -> None:
 
 @pytest.mark.parametrize("depth", [2, 3, 5])
 async def test_pairs_among_others(depth: int) -> None:
-    """Pairs and reads in turn through a queue that is always full: each pair is adjacent, or the mock would refuse it."""
+    """Pairs and reads in turn through a queue that is always full: each pair is adjacent, else the mock refuses it."""
     async with rig(MockController(timeout=0.5, size=1 << 20), depth=depth) as r:
         steps = [alloc(r, noise(512, n)) for n in range(30)]
         r.mock.poke(1, 9, bytes(steps[0]))
         requests: list[aionvme.Request] = []
-        for before, after in zip(steps[:-1], steps[1:], strict=True):
+        for before, after in itertools.pairwise(steps):
             requests.append(r.qp.compare_and_write(r.ns, before, after, 9, 1))
             requests += r.reads(2)
         await asyncio.gather(*requests)

@@ -172,7 +172,7 @@ async def test_copy_with_a_long_guard(spelling: str, form: int) -> None:
     """Formats 1 and 3 are those of namespaces with a guard of 64 bits; 0 and 2 are refused there."""
     async with rig(mock(pi=3, metadata=16, guard=64)) as r:
         data = fill(r)
-        keywords = {"source_ns": r.ns} if form == 3 else {}
+        keywords: dict[str, Any] = {"source_ns": r.ns} if form == 3 else {}
         with pytest.raises(aionvme.UsageError, match="guards of 16 bits"):
             r.qp.copy(r.ns, [(3, 4)], 1000, format=form - 1, **keywords)
         assert await commands(r, spelling, "copy", [(3, 4), (90, 1)], 1000, format=form, **keywords) == 1

@@ -84,7 +84,7 @@ async def test_register_replace_unregister(spelling: str) -> None:
         assert [each.hostid for each in (await one.reports()).registrants] == [ONE]
 
 
-# By reservation type: may a host that is registered and does not hold it read, and write; and one that is not registered.
+# By reservation type: may a host that is registered and does not hold it read, and write; may one that is not.
 RIGHTS = {
     ReservationType.WRITE_EXCLUSIVE: ((True, False), (True, False)),
     ReservationType.EXCLUSIVE_ACCESS: ((False, False), (False, False)),

@@ -46,7 +46,7 @@ def named(dev: Device) -> Iterator[dict[str, Any]]:
             "large": large,
             "readonly": memoryview(buf).toreadonly(),
             "closed": closed,
-            "holes": np.frombuffer(large, np.uint8)[::2],
+            "holes": large.array(np.uint8)[::2],
         }
 
 
@@ -153,14 +153,15 @@ def test_wrong_tags(dev: Device, case: Any) -> None:
 def test_wrong_metadata(dev: Device) -> None:
     """Metadata is there where it has to be, long enough, mapped, aligned and writable."""
     ns, buf, large = dev.namespace(metadata_size=8), dev.alloc(1024), dev.alloc(4096)
-    for metadata, error, text in (
+    cases: list[tuple[Any, type[Exception], str]] = [
         (None, UsageError, "metadata: .* has 8 bytes of separate metadata per block"),
         (memoryview(large)[:15], UsageError, "metadata has 15 bytes; 2 blocks of 8 need 16"),
         (bytearray(16), UsageError, "metadata: byte 0 of 16 is not mapped"),
         (memoryview(large)[2:], UsageError, "metadata must begin at a multiple of 4"),
         (memoryview(large).toreadonly(), UsageError, "metadata must be .* writable"),
         (5, TypeError, "metadata must be memory"),
-    ):
+    ]
+    for metadata, error, text in cases:
         with pytest.raises(error, match=text):
             dev.qp.read(ns, buf, 0, 2, metadata=metadata)
     buf.close()

@@ -59,6 +59,10 @@ def wrong(name: str, *args: Any, error: type[Exception] = UsageError, text: str,
     CASES.append(Wrong(name, args, keywords, error, text))
 
 
+def _one(key: str, value: Any) -> dict[str, Any]:
+    return {key: value}
+
+
 def _places(name: str, before: tuple[Any, ...] = (), after: tuple[Any, ...] = ()) -> None:
     """Everything that a block and a number of blocks can be."""
     for lba, nblocks, error, text in (
@@ -99,13 +103,14 @@ def _flags(name: str, *args: Any) -> None:
 
 def _tags(name: str, *args: Any) -> None:
     """Of a namespace without protection information."""
-    for keywords in (
+    tags: tuple[dict[str, Any], ...] = (
         {"ref_tag": 0},
         {"app_tag": 1},
         {"app_mask": 1},
         {"storage_tag": 1},
         {"io_flags": 1 << 29},
-    ):
+    )
+    for keywords in tags:
         wrong(name, NS, *args, text=f"no protection information.*{next(iter(keywords))}", **keywords)
 
 
@@ -255,9 +260,9 @@ for _name, _args, _keys in (
 ):
     _ending(_name, *_args)
     for _key in _keys:
-        wrong(_name, NS, *_args, text=f"{_key} must be from 0 to 18446744073709551615", **{_key: -1})
-        wrong(_name, NS, *_args, text=f"{_key} must be from 0 to 18446744073709551615", **{_key: 1 << 64})
-        wrong(_name, NS, *_args, error=TypeError, text=f"{_key} must be a whole number", **{_key: "k"})
+        wrong(_name, NS, *_args, text=f"{_key} must be from 0 to 18446744073709551615", **_one(_key, -1))
+        wrong(_name, NS, *_args, text=f"{_key} must be from 0 to 18446744073709551615", **_one(_key, 1 << 64))
+        wrong(_name, NS, *_args, error=TypeError, text=f"{_key} must be a whole number", **_one(_key, "k"))
     wrong(_name, NS, 3, *_args[1:], text="action must be one of")
     wrong(_name, NS, "x", *_args[1:], text="action must be one of")
     if len(_args) > 1:
