@@ -5,7 +5,6 @@ from libc.stddef cimport size_t
 from libc.string cimport memcpy
 
 from aionvme.pci.dma cimport DmaBuffer
-from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.request cimport Request
 
 

@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 from numpy.typing import NDArray
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -14,7 +14,6 @@ _Memory = Buffer | NDArray[Any]
 _Ranges = Iterable[Sequence[int]] | NDArray[Any]
 _WhenFull = Literal["error"] | None
 
-@disjoint_base
 class CommandQueuePair(TransferQueuePair):
     def write_zeroes(
         self,

@@ -61,8 +61,8 @@ cdef class CommandQueuePair(TransferQueuePair):
 
     # -- ranges without data -------------------------------------------------------------------------------------------
 
-    def write_zeroes(self, Namespace ns not None, lba, nblocks, *, deallocate=False, io_flags=0, ref_tag=None, app_tag=0,
-                     app_mask=0, storage_tag=0, timeout=None):
+    def write_zeroes(self, Namespace ns not None, lba, nblocks, *, deallocate=False, io_flags=0, ref_tag=None,
+                     app_tag=0, app_mask=0, storage_tag=0, timeout=None):
         """Has `nblocks` blocks from `lba` on read as zeroes (NVM Command Set 1.0, 3.2.8); awaitable.
 
         Args:
@@ -201,7 +201,8 @@ cdef class CommandQueuePair(TransferQueuePair):
 
     # -- fused ---------------------------------------------------------------------------------------------------------
 
-    def compare_and_write(self, Namespace ns not None, compare_buf, write_buf, lba, nblocks, *, io_flags=0, timeout=None):
+    def compare_and_write(self, Namespace ns not None, compare_buf, write_buf, lba, nblocks, *, io_flags=0,
+                          timeout=None):
         """Writes if the blocks hold what `compare_buf` does, as one (NVM Command Set 1.0, 3.1.1); awaitable.
 
         Two commands, posted next to each other under one doorbell. Where the blocks differ, nothing is written, and the

@@ -27,9 +27,8 @@ cdef struct List:
     size_t nbytes
 
 
-cdef Described prp_describe(
-    DmaSpace space, Cursor cursor, size_t nbytes, size_t page_size, const List *memory, uint64_t *dptr, size_t *described,
-) noexcept nogil
+cdef Described prp_describe(DmaSpace space, Cursor cursor, size_t nbytes, size_t page_size, const List *memory,
+                            uint64_t *dptr, size_t *described,) noexcept nogil
 
 cdef Described sgl_describe(
     DmaSpace space, Cursor cursor, size_t nbytes, uint32_t flags, const List *memory, uint64_t *dptr, size_t *described,

@@ -21,9 +21,8 @@ cdef enum:
     SGL_MOST_BYTES = 0xFFFFFFFC
 
 
-cdef Described prp_describe(
-    DmaSpace space, Cursor cursor, size_t nbytes, size_t page_size, const List *memory, uint64_t *dptr, size_t *described,
-) noexcept nogil:
+cdef Described prp_describe(DmaSpace space, Cursor cursor, size_t nbytes, size_t page_size, const List *memory,
+                            uint64_t *dptr, size_t *described,) noexcept nogil:
     """Describes up to `nbytes` from the cursor on (Base 2.0, 4.1.1).
 
     PRP1 is the first page, with an offset; PRP2 the second page if there are two, else the address of a list of all but

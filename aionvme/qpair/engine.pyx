@@ -13,7 +13,7 @@ from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
 from aionvme.qpair.pieces cimport Pieces
-from aionvme.qpair.pieces import WHY_NOT
+from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
 from aionvme.qpair.request cimport (
     BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
 )
@@ -223,7 +223,7 @@ cdef class Engine(Pieces):
         # Checked at the call; this is memory that was unmapped while the command waited for a slot.
         if request.verdict == BY_STATUS:
             request.verdict = BY_ERROR
-            request.error = UsageError(f"buf {WHY_NOT[result]}")
+            request.error = UsageError(f"buf {_WHY_NOT[result]}")
         self.post_no_more(request)
         if request.in_flight == 0:
             self.finish_by_host(request)

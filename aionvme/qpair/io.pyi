@@ -3,7 +3,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from numpy.typing import NDArray
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -16,7 +16,6 @@ _Memory = Buffer | NDArray[Any]
 _Iov = Iterable[_Memory | tuple[int | None, int]] | SglCallbacks
 _WhenFull = Literal["error"] | None
 
-@disjoint_base
 class IoQueuePair(ReservingQueuePair):
     def read(
         self,

@@ -5,7 +5,6 @@ from libc.stdint cimport uint8_t
 
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.raw cimport prepare_raw, send_raw
-from aionvme.qpair.request cimport Request
 from aionvme.qpair.reserving cimport ReservingQueuePair
 from aionvme.qpair.transfer cimport new_request
 from aionvme.spec.opcodes import NvmOpcode
@@ -31,8 +30,8 @@ cdef class IoQueuePair(ReservingQueuePair):
         when_full: "error" raises `QueueFullError` when no slot is free; by default the command waits, in order.
     """
 
-    def read(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-             timeout=None):
+    def read(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+             ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, timeout=None):
         """Reads `nblocks` blocks from `lba` on into `buf` (NVM Command Set 1.0, 3.2.4); awaitable.
 
         Args:
@@ -56,8 +55,8 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, None, None, timeout, None)
 
-    def submit_read(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                    io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_read(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                    metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                     timeout=None, when_full=None):
         """`read` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(
@@ -65,20 +64,20 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, cb_fn, cb_arg, timeout, when_full)
 
-    def write(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-              timeout=None):
+    def write(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+              ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, timeout=None):
         """Writes `nblocks` blocks from `buf` to `lba` on (NVM Command Set 1.0, 3.2.6); awaitable.
 
-        Arguments as for `read`; `buf` may be read-only, and must not be changed before the command has ended. `dtype` and
-        `dspec` are the directive type and value.
+        Arguments as for `read`; `buf` may be read-only, and must not be changed before the command has ended. `dtype`
+        and `dspec` are the directive type and value.
         """
         return self.transfer(
             OP_WRITE, ns, buf, None, lba, nblocks,
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, None, None, timeout, None)
 
-    def submit_write(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                     io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_write(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                     metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                      timeout=None, when_full=None):
         """`write` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(
@@ -86,19 +85,19 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, cb_fn, cb_arg, timeout, when_full)
 
-    def compare(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-                timeout=None):
+    def compare(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+                ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, timeout=None):
         """Compares `nblocks` blocks from `lba` on with `buf` (NVM Command Set 1.0, 3.2.1); awaitable.
 
-        Arguments as for `write`. Where they differ, the status is Compare Failure. A compare is one command, and not split.
+        Arguments as for `write`. Where they differ, the status is Compare Failure. A compare is one command, not split.
         """
         return self.transfer(
             OP_COMPARE, ns, buf, None, lba, nblocks,
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, None, None, timeout, None)
 
-    def submit_compare(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                       io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_compare(self, Namespace ns not None, buf, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                       metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                        timeout=None, when_full=None):
         """`compare` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(
@@ -106,15 +105,15 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, False),
             io_flags, cb_fn, cb_arg, timeout, when_full)
 
-    def readv(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-              bounce=False, timeout=None):
+    def readv(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+              ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, bounce=False, timeout=None):
         """`read` into several places; awaitable.
 
         Args:
             ns, lba, nblocks: As for `read`.
-            iov: A sequence of buffers, or `SglCallbacks`; (None, nbytes) in it is a bit bucket. PRPs are used where they
-                can say it, SGLs where the controller has them and PRPs cannot or need more. A transfer is split where
-                one command cannot describe it.
+            iov: A sequence of buffers, or `SglCallbacks`; (None, nbytes) in it is a bit bucket. PRPs are used where
+                they can say it, SGLs where the controller has them and PRPs cannot or need more. A transfer is split
+                where one command cannot describe it.
             bounce: Where neither can: read into one buffer, and copy.
 
         Further arguments as for `read`.
@@ -127,8 +126,8 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce),
             io_flags, None, None, timeout, None)
 
-    def submit_readv(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                     io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_readv(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                     metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                      bounce=False, timeout=None, when_full=None):
         """`readv` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(
@@ -136,16 +135,16 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce),
             io_flags, cb_fn, cb_arg, timeout, when_full)
 
-    def writev(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-               bounce=False, timeout=None):
+    def writev(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+               ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, bounce=False, timeout=None):
         """`write` from several places; arguments as for `readv` and `write`; awaitable."""
         return self.transfer(
             OP_WRITE, ns, None, iov, lba, nblocks,
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce),
             io_flags, None, None, timeout, None)
 
-    def submit_writev(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                      io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_writev(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                      metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                       bounce=False, timeout=None, when_full=None):
         """`writev` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(
@@ -153,16 +152,16 @@ cdef class IoQueuePair(ReservingQueuePair):
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce),
             io_flags, cb_fn, cb_arg, timeout, when_full)
 
-    def comparev(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
-                 bounce=False, timeout=None):
+    def comparev(self, Namespace ns not None, iov, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,
+                 ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None, bounce=False, timeout=None):
         """`compare` with several places; arguments as for `readv` and `compare`; awaitable."""
         return self.transfer(
             OP_COMPARE, ns, None, iov, lba, nblocks,
             (metadata, app_tag, app_mask, ref_tag, storage_tag, dtype, dspec, sgl, bounce),
             io_flags, None, None, timeout, None)
 
-    def submit_comparev(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *,
-                        io_flags=0, metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
+    def submit_comparev(self, Namespace ns not None, iov, lba, nblocks, cb_fn=None, cb_arg=None, *, io_flags=0,
+                        metadata=None, app_tag=0, app_mask=0, ref_tag=None, storage_tag=0, dtype=0, dspec=0, sgl=None,
                         bounce=False, timeout=None, when_full=None):
         """`comparev` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         return self.transfer(

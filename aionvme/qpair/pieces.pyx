@@ -111,7 +111,6 @@ cdef class Pieces(RequestOwner):
                        size_t *nbytes) except -1:
         """As hold_buffer and pin, for any further buffer of a command."""
         cdef DmaBuffer own
-        cdef const uint8_t[::1] view
         if request.more_holders is None:
             request.more_holders = []
         if type(buffer) is DmaBuffer:
@@ -185,7 +184,6 @@ cdef class Pieces(RequestOwner):
         request.program = None
         request.state = IN_FLIGHT
 
-
     # -- saying where memory is ----------------------------------------------------------------------------------------
 
     cdef Described point(self, Request request, const List *memory, uint64_t *blocks, size_t *nbytes) noexcept:
@@ -211,7 +209,8 @@ cdef class Pieces(RequestOwner):
         nbytes[0] = blocks[0] * request.unit
         return self.describe_memory(request, memory, nbytes[0], &described)
 
-    cdef Described describe_memory(self, Request request, const List *memory, size_t nbytes, size_t *described) noexcept:
+    cdef Described describe_memory(self, Request request, const List *memory, size_t nbytes,
+                                   size_t *described) noexcept:
         cdef Described result = TOO_MANY
         cdef size_t by_prp = 0
         cdef bint sgl = self.has_sgl and request.pointers != PRP_ONLY and (

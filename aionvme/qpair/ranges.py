@@ -114,7 +114,9 @@ def copy_source(ns: Namespace, source_ns: Namespace | None, form: int, limits: L
     if not limits.ocfs >> form & 1:
         raise UsageError(f"format {form}: {limits.name} does not have it (OCFS is {limits.ocfs:#x})")
     if ns.pi_type and form & 1 != (ns.pi_size == 16):
-        raise UsageError(f"format {form}: 0 and 2 are for guards of 16 bits, 1 and 3 for longer ones, unlike that of {ns!r}")
+        raise UsageError(
+            f"format {form}: 0 and 2 are for guards of 16 bits, 1 and 3 for longer ones, unlike that of {ns!r}"
+        )
     if form < 2 and source_ns is not None and source_ns is not ns:
         raise UsageError("source_ns: another namespace is read with format=2 or 3")
     if form >= 2 and source_ns is None:

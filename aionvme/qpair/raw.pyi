@@ -2,14 +2,13 @@ from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import Buffer
 
 from aionvme.qpair.core import QueuePair
 from aionvme.qpair.request import Completion, Request
 
 _Memory = Buffer | NDArray[Any]
 
-@disjoint_base
 class AdminQueuePair(QueuePair):
     def submit_admin(
         self,

@@ -11,7 +11,8 @@ from aionvme.qpair.ring cimport SQE_BYTES
 from aionvme.qpair.transfer cimport check_when_full, new_request
 
 
-cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata, bint write, object cb_fn, object cb_arg):
+cdef Request prepare_raw(QueuePair qp, object sqe, object data, object metadata, bint write, object cb_fn,
+                         object cb_arg):
     """A request of 64 bytes, with its memory held."""
     cdef const uint8_t[::1] command
     cdef Request request

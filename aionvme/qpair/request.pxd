@@ -82,7 +82,7 @@ cdef class Request:
     cdef uint64_t ref_mask          # bits of dwords 14 and 3 that are the reference tag, which counts blocks; 0: none
     cdef uint8_t pointers           # how memory may be described: a Pointers
     cdef bint used_sgl_
-    # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two that are posted together or not at all.
+    # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two, posted together or not at all.
     cdef list program
     cdef bint paired
     # What it holds until the device has let go.

@@ -1,8 +1,6 @@
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from typing_extensions import disjoint_base
-
 from aionvme.qpair.commands import CommandQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -11,7 +9,6 @@ from aionvme.spec.reservation import Cptpl, ReservationStatus
 _Arg = TypeVar("_Arg")
 _WhenFull = Literal["error"] | None
 
-@disjoint_base
 class ReservingQueuePair(CommandQueuePair):
     def reservation_register(
         self,

@@ -118,8 +118,8 @@ cdef class ReservingQueuePair(CommandQueuePair):
 
         Args:
             ns: A namespace of the same controller.
-            extended: The form with host identifiers of 128 bits. None for the one that goes with the identifier that the
-                controller was given; the other is an error of the specification's (Host Identifier Inconsistent Format).
+            extended: The form with host identifiers of 128 bits. None for the one that goes with the identifier that
+                the controller was given; the other ends in Host Identifier Inconsistent Format.
         """
         return self.submit_reservation_report(ns, extended=extended, timeout=timeout)
 

@@ -13,10 +13,10 @@ from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.describe cimport ALL_DESCRIBED, SGL_BIT_BUCKETS, SGL_DWORDS, Described
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
-from aionvme.qpair.pieces import WHY_NOT
+from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
 from aionvme.qpair.request cimport CHEAPER, PRP_ONLY, SGL_ONLY, Request
 from aionvme.qpair.ring cimport SQE_BYTES
-from aionvme.qpair.sgl import SglCallbacks, segments_of
+from aionvme.qpair.sgl import segments_of
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.opcodes import NvmOpcode
 
@@ -148,7 +148,7 @@ cdef class TransferQueuePair(QueuePair):
             storage = as_unsigned(storage_tag, "storage_tag", low_bits(ns.storage_tag_bits))
         elif storage_tag:
             raise UsageError(f"storage_tag: {ns!r} has none (STS is 0)")
-        # Both together, the reference tag in the low bits: 32 in dword 14, the next in dword 3, of 80 the last in dword 2.
+        # Both together, the reference tag in the low bits: 32 in dword 14, 32 in dword 3, and 16 in dword 2.
         if width < 64:
             reference |= storage << width
         request.sqe.cdw14 = <uint32_t>reference
@@ -202,8 +202,8 @@ cdef class TransferQueuePair(QueuePair):
             self.lay_out_metadata(request, ns, metadata, count)
             if opcode == OP_COMPARE and self.piece(request) < count:
                 raise UsageError(
-                    f"nblocks {nblocks}: a compare is one command, which takes at most {self.piece(request)} blocks from "
-                    f"lba {lba} on")
+                    f"nblocks {nblocks}: a compare is one command, which takes at most {self.piece(request)} blocks "
+                    f"from lba {lba} on")
             if iov is not None or opcode == OP_COMPARE:
                 self.settle_segments(request, "buf" if iov is None else "iov", needed, device_writes, bounce)
         except BaseException:
@@ -246,7 +246,8 @@ cdef class TransferQueuePair(QueuePair):
             if ns.metadata_size and not ns.extended and not (
                     request.sqe.cdw12 & FLAG_PRACT and ns.metadata_size == ns.pi_size):
                 raise UsageError(
-                    f"metadata: {ns!r} has {ns.metadata_size} bytes of separate metadata per block: give a buffer for it")
+                    f"metadata: {ns!r} has {ns.metadata_size} bytes of separate metadata per block: give a "
+                    "buffer for it")
             return 0
         if ns.metadata_size == 0 or ns.extended:
             raise UsageError(f"metadata: {ns!r} has no separate metadata")
@@ -319,7 +320,7 @@ cdef class TransferQueuePair(QueuePair):
             return 0
         if not bounce:
             raise UsageError(
-                f"{name}, at byte {stuck}, {WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
+                f"{name}, at byte {stuck}, {_WHY_NOT[int(result)]}: use aligned segments, or bounce=True for a copy")
         copy = Bounce.__new__(Bounce)
         copy.set_up(self.dma.alloc(needed), request, device_writes)
         return 0

@@ -34,7 +34,7 @@ async def say(spelling: str, qp: aionvme.IoQueuePair, name: str, *args: Any, **k
 
 def code(cpl: Any) -> int:
     """SCT and SC of a completion, as `StatusCode` has them."""
-    return cpl.status.sct << 8 | cpl.status.sc
+    return int(cpl.status.sct << 8 | cpl.status.sc)
 
 
 def noise(nbytes: int, seed: int = 1) -> bytes:

@@ -1,4 +1,4 @@
-"""Metadata and protection information: what is stored is right by `aionvme.pi`, and what is wrong is told by its status."""
+"""Metadata and protection information: what is stored is right by `aionvme.pi`, and each wrong tag has its status."""
 
 from __future__ import annotations
 
@@ -85,7 +85,12 @@ class Protected:
     """A protected namespace, and the tags of a transfer."""
 
     options: dict[str, Any]
-    tags: dict[str, int] = attrs.field(factory=dict)
+    tags: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The tags of the first block."""
+        return {"ref_tag": LBA} | self.tags
 
     @property
     def size(self) -> int:
@@ -118,7 +123,7 @@ def generated(r: Rig, fmt: pi.Format, protected: Protected) -> tuple[bytes, byte
     """Blocks and metadata with the right protection information."""
     apart = attrs.evolve(fmt, extended=False)
     data, metadata = noise(512 * COUNT, 1), bytearray(noise(protected.size * COUNT, 2))
-    pi.generate(apart, data, metadata, **{"ref_tag": LBA} | protected.tags)
+    pi.generate(apart, data, metadata, **protected.first)
     return data, bytes(metadata)
 
 
@@ -155,7 +160,7 @@ async def test_protection_of_the_hosts(name: str, extended: bool) -> None:
                 code(await say(spelling, r.qp, "read", r.ns, back, LBA, COUNT, **keywords, **back_beside))
                 == OK
             )
-            pi.verify(fmt, back, back_beside.get("metadata"), **{"ref_tag": LBA} | protected.tags)
+            pi.verify(fmt, back, back_beside.get("metadata"), **protected.first)
             assert bytes(back) == bytes(out)
             assert code(await say(spelling, r.qp, "verify", r.ns, LBA, COUNT, **keywords)) == OK
 
@@ -185,7 +190,7 @@ async def test_protection_of_the_controllers(name: str, extended: bool) -> None:
                 out, back, beside = alloc(r, data), alloc(r, len(data)), {"metadata": alloc(r, metadata)}
             assert code(await say(spelling, r.qp, "write", r.ns, out, LBA, COUNT, **keywords, **beside)) == OK
             blocks, tuples = stored(r)
-            pi.verify(attrs.evolve(fmt, extended=False), blocks, tuples, **{"ref_tag": LBA} | protected.tags)
+            pi.verify(attrs.evolve(fmt, extended=False), blocks, tuples, **protected.first)
             assert (blocks, tuples) == (data, metadata)
             checked = checks(protected) | {"io_flags": IoFlags.PRACT | checks(protected)["io_flags"]}
             assert code(await say(spelling, r.qp, "read", r.ns, back, LBA, COUNT, **checked, **beside)) == OK
@@ -258,4 +263,4 @@ async def test_write_zeroes_with_protection(name: str) -> None:
             assert code(cpl) == OK
             blocks, tuples = stored(r)
             assert blocks == bytes(512 * COUNT)
-            pi.verify(fmt, blocks, tuples, **{"ref_tag": LBA} | protected.tags)
+            pi.verify(fmt, blocks, tuples, **protected.first)

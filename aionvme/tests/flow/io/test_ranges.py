@@ -164,3 +164,16 @@ async def test_what_a_controller_has_not_is_refused(spelling: str, case: Any) ->
             await say(spelling, r.qp, name, r.ns, *given, **keywords)
         assert r.mock.queue(1).fetched == before
         await r.works()
+
+
+@spelled
+@pytest.mark.parametrize("form", [1, 3])
+async def test_copy_with_a_long_guard(spelling: str, form: int) -> None:
+    """Formats 1 and 3 are those of namespaces with a guard of 64 bits; 0 and 2 are refused there."""
+    async with rig(mock(pi=3, metadata=16, guard=64)) as r:
+        data = fill(r)
+        keywords: dict[str, Any] = {"source_ns": r.ns} if form == 3 else {}
+        with pytest.raises(aionvme.UsageError, match="guards of 16 bits"):
+            r.qp.copy(r.ns, [(3, 4)], 1000, format=form - 1, **keywords)
+        assert await commands(r, spelling, "copy", [(3, 4), (90, 1)], 1000, format=form, **keywords) == 1
+        assert r.mock.peek(1, 1000, 5) == data[512 * 3 : 512 * 7] + data[512 * 90 : 512 * 91]

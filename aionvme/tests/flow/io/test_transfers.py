@@ -202,7 +202,7 @@ async def test_many_segments(count: int, sgls: int) -> None:
 
 @spelled
 @pytest.mark.parametrize("options", [{"mdts": 0}, {"mdts": 1}, {"noiob": 7}, {"noiob": 8, "mdts": 2}])
-async def test_split_transfers(spelling: str, options: dict[str, int]) -> None:
+async def test_split_transfers(spelling: str, options: dict[str, Any]) -> None:
     """Longer than MDTS and over boundaries, a transfer is all there, and ends as one."""
     async with rig(MockController(timeout=0.5, size=4 << 20, **options), depth=3) as r:
         data = noise(200 * 512)

@@ -424,3 +424,20 @@ def _payload(dev: Device, sqe: bytes, nbytes: int) -> bytes:
         for iova, length in walk_prps(prp1, prp2, nbytes, PAGE, dev.fetch)
         if iova is not None
     )
+
+
+def test_copy_ranges_are_no_more_than_a_command_transfers() -> None:
+    """Of a page per command: 128 ranges of 32 bytes, or 102 of 40."""
+
+    @attrs.frozen
+    class Data:
+        mssrl: int = 9
+        mcl: int = 10000
+        msrc: int = 255
+
+    with device(max_transfer=PAGE) as dev:
+        ns, pairs = dev.namespace(data=Data()), [(2 * n, 1) for n in range(300)]
+        sqes = dev.all_commands(dev.qp.submit_copy, ns, pairs, 1000)
+        assert [sqe[48] + 1 for sqe in sqes] == [128, 128, 44]
+        sqes = dev.all_commands(dev.qp.submit_copy, ns, pairs, 1000, format=1)
+        assert [(sqe[48] + 1, sqe[49]) for sqe in sqes] == [(102, 1), (102, 1), (96, 1)]
