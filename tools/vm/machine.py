@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools.vm.layout import VmError
 
@@ -18,14 +19,15 @@ PLAIN_SLOT = 0x19
 
 @dataclass(frozen=True)
 class Drive:
-    """One NVMe controller with one namespace; its raw image stays after power-off.
+    """One NVMe controller; the raw images of its namespaces stay after power-off.
 
     Attributes:
         name: what tests call it.
         serial: the serial number, and the name of its image.
         block_size: bytes in a logical block.
-        size: bytes.
+        size: bytes of each image; with metadata a namespace has as many blocks as fit with it.
         options: further options of QEMU's `nvme` device, as `name=value,...`.
+        namespaces: further options of QEMU's `nvme-ns` device, for each namespace from number 1 on.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Drive:
     block_size: int
     size: int
     options: str = ""
+    namespaces: tuple[str, ...] = ("",)
 
     @classmethod
     def parse(cls, text: str) -> Drive:
@@ -54,10 +57,28 @@ def parse_size(text: str) -> int:
     return int(text[:-1] if unit > 1 else text) * unit
 
 
+# Every way in which a block can have metadata, in one controller: each more takes time to boot. `ms` is bytes of
+# metadata, `mset=1` puts it behind each block, `pi` is the type of protection information, `pil=1` puts that first
+# in the metadata, `pif=2` is the 64-bit guard. QEMU keeps the metadata behind the last block.
+FORMATS = (
+    "ms=8",
+    "ms=8,mset=1",
+    "ms=8,pi=1",
+    "ms=8,pi=2",
+    "ms=8,pi=3",
+    "ms=8,mset=1,pi=1",
+    "ms=64,pi=1,pil=1",
+    "ms=64,mset=1,pi=2",
+    "ms=16,pi=1,pif=2",
+    "ms=16,mset=1,pi=2,pif=2",
+    "ms=16,pi=3,pif=2",
+)
+
 # `shared` sits in one IOMMU group with a function that the kernel's virtio driver holds: VFIO must refuse it.
 DEFAULT_DRIVES = (
     Drive("block512", "AIO-block512", 512, 64 * MIB),
     Drive("block4096", "AIO-block4096", 4096, 64 * MIB),
+    Drive("formats", "AIO-formats", 512, 4 * MIB, namespaces=FORMATS),
 )
 SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
 
@@ -86,8 +107,9 @@ class Machine:
     def make_images(self, folder: Path) -> None:
         """Write an image of zeros, sparse, for each drive."""
         for drive in (*self.drives, SHARED_DRIVE):
-            with image(folder, drive).open("wb") as file:
-                file.truncate(drive.size)
+            for nsid in range(1, len(drive.namespaces) + 1):
+                with image(folder, drive, nsid).open("wb") as file:
+                    file.truncate(drive.size)
 
     def describe(self, folder: Path) -> str:
         """The machine as JSON, for the tests in the guest and the checks after power-off."""
@@ -132,16 +154,19 @@ class Machine:
         ]  # fmt: skip
 
 
-def image(folder: Path, drive: Drive) -> Path:
-    """Where the raw image of `drive` is."""
-    return folder / f"{drive.serial}.img"
+def image(folder: Path, drive: Drive, nsid: int) -> Path:
+    """Where the raw image of a namespace of `drive` is."""
+    return folder / (f"{drive.serial}.img" if nsid == 1 else f"{drive.serial}-{nsid}.img")
 
 
-def _function(drive: Drive, slot: str, folder: Path) -> dict[str, str | int]:
+def _function(drive: Drive, slot: str, folder: Path) -> dict[str, Any]:
     """One controller; `slot` is its address, or that of the root port that it is behind."""
-    path = str(image(folder, drive))
+    namespaces = [
+        {"image": str(image(folder, drive, nsid)), "options": options}
+        for nsid, options in enumerate(drive.namespaces, 1)
+    ]
     sizes = {"block_size": drive.block_size, "size": drive.size}
-    return {"name": drive.name, "serial": drive.serial, "slot": slot, "image": path, **sizes}
+    return {"name": drive.name, "serial": drive.serial, "slot": slot, "namespaces": namespaces, **sizes}
 
 
 def _behind_port(number: int, drive: Drive, folder: Path) -> list[str]:
@@ -152,9 +177,15 @@ def _behind_port(number: int, drive: Drive, folder: Path) -> list[str]:
 
 def _nvme(drive: Drive, place: str, folder: Path) -> list[str]:
     blocks = f"logical_block_size={drive.block_size},physical_block_size={drive.block_size}"
-    options = f",{drive.options}" if drive.options else ""
-    return [
-        "-drive", f"file={image(folder, drive)},if=none,id={drive.name}-disk,format=raw",
-        "-device", f"nvme,id={drive.name},serial={drive.serial},{place}{options}",
-        "-device", f"nvme-ns,drive={drive.name}-disk,bus={drive.name},nsid=1,{blocks}",
-    ]  # fmt: skip
+    words = ["-device", f"nvme,id={drive.name},serial={drive.serial},{place}{_more(drive.options)}"]
+    for nsid, options in enumerate(drive.namespaces, 1):
+        disk = f"{drive.name}-disk{nsid}"
+        words += [
+            "-drive", f"file={image(folder, drive, nsid)},if=none,id={disk},format=raw",
+            "-device", f"nvme-ns,drive={disk},bus={drive.name},nsid={nsid},{blocks}{_more(options)}",
+        ]  # fmt: skip
+    return words
+
+
+def _more(options: str) -> str:
+    return f",{options}" if options else ""

@@ -1,15 +1,16 @@
-"""The journeys on the mock: on both loops, with both block sizes, with and without weighted round robin."""
+"""The journeys on the mock: on both loops, with both block sizes, all metadata, with and without weighted round robin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from aionvme.mock import MockController
-from aionvme.tests.journeys import OTHERS, WRITING, Device, Journey
+from aionvme.tests.journeys import OTHERS, PLAIN_METADATA, PROTECTED, WRITING, Device, Journey, Layout
 from aionvme.tests.vm.manifest import Manifest, Record, mismatches
 
 SIZE = 64 << 20
@@ -50,3 +51,49 @@ async def test_journey(journey: Journey, tmp_path: Path, block_size: int) -> Non
     """A journey that leaves nothing to look for comes to its end."""
     with _device(tmp_path, block_size, journey.__name__) as (device, _):
         await journey(device)
+
+
+LAYOUTS = (
+    Layout(metadata=8),
+    Layout(metadata=64, extended=True),
+    *(Layout(metadata=8, pi=pi, extended=extended) for pi in (1, 2, 3) for extended in (False, True)),
+    Layout(metadata=64, pi=1, pi_first=True),
+    Layout(metadata=64, pi=2, extended=True),
+    *(Layout(metadata=16, pi=pi, guard=64, extended=pi == 2) for pi in (1, 2, 3)),
+    Layout(metadata=32, pi=1, guard=64, extended=True),
+)
+
+
+def _name(value: Journey | Layout) -> str:
+    if not isinstance(value, Layout):
+        return value.__name__
+    words = [f"ms{value.metadata}", f"pi{value.pi}", f"guard{value.guard}"]
+    return "-".join([*words, *["extended"] * value.extended, *["first"] * value.pi_first])
+
+
+@pytest.mark.parametrize(
+    ("layout", "journey"),
+    [(layout, journey) for layout in LAYOUTS for journey in (PROTECTED if layout.pi else PLAIN_METADATA)],
+    ids=_name,
+)
+async def test_metadata_journey(journey: Journey, layout: Layout, tmp_path: Path) -> None:
+    """A journey with metadata comes to its end, and the mock has the data and the metadata that it wrote."""
+    folder, size, block_size = tmp_path, 2 << 20, 512
+    manifest, images = Manifest(folder), {name: folder / name for name in ("data", "metadata")}
+    with MockController(size=size, lba=block_size, **asdict(layout)) as mock:
+        device = Device(
+            mock,
+            "JOURNEY",
+            block_size,
+            size // block_size,
+            lambda offset, data: manifest.add(Record("data", offset, data, journey.__name__)),
+            layout=layout,
+            record_metadata=lambda lba, metadata: manifest.add(
+                Record("metadata", lba * layout.metadata, metadata, journey.__name__)
+            ),
+        )
+        await journey(device)
+        images["data"].write_bytes(mock.peek(1, 0, device.nblocks))
+        images["metadata"].write_bytes(mock.peek_metadata(1, 0, device.nblocks))
+    assert {record.serial for record in manifest.read()} == images.keys()
+    assert mismatches(manifest.read(), images) == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 import aionvme
 
@@ -16,9 +19,37 @@ MiB = 1 << 20
 STALE = 0xA5
 
 
+def _no_metadata(lba: int, metadata: bytes) -> None:
+    raise AssertionError("this device has no metadata to record")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a block has besides its data.
+
+    Attributes:
+        metadata: bytes of metadata.
+        extended: it follows its block in the host's memory, and is not in a buffer of its own.
+        pi: type of protection information, 0 for none.
+        pi_first: that is the first of the metadata, not the last.
+        guard: bits of its guard.
+    """
+
+    metadata: int = 0
+    extended: bool = False
+    pi: int = 0
+    pi_first: bool = False
+    guard: int = 16
+
+    @property
+    def pi_bytes(self) -> int:
+        """Bytes of protection information."""
+        return self.guard // 4 if self.guard == 64 else 8
+
+
 @dataclass(frozen=True)
 class Device:
-    """A controller with one namespace, number 1, of 64 MiB or more.
+    """A controller with a namespace of 64 MiB or more; with metadata it may have 2 MiB.
 
     Journeys write below `scratch` only what they `record` in the end, and from there on what they like.
 
@@ -29,6 +60,10 @@ class Device:
         record: `record(byte_offset, data)` after a write that was acknowledged and is the last there.
         many: how many commands are a lot, on this tier.
         weighted: whether it has weighted round robin.
+        nsid: the namespace; number 1 but where there is metadata.
+        lacks: optional commands that the controller does not have, by their method's names; "bit buckets" too.
+        layout: of the blocks.
+        record_metadata: `record_metadata(lba, metadata)`, like `record`.
     """
 
     address: Any
@@ -38,6 +73,10 @@ class Device:
     record: Callable[[int, bytes], None]
     many: int = 400
     weighted: bool = False
+    nsid: int = 1
+    lacks: frozenset[str] = frozenset()
+    layout: Layout = Layout()
+    record_metadata: Callable[[int, bytes], None] = _no_metadata
 
     @property
     def scratch(self) -> int:
@@ -47,6 +86,12 @@ class Device:
     def connect(self, **options: Any) -> Opening[aionvme.Controller]:
         """Connect with these options."""
         return aionvme.connect(self.address, aionvme.ControllerOptions(**options))
+
+    @asynccontextmanager
+    async def queue_pair(self, **options: Any) -> AsyncIterator[tuple[Any, Any, Any]]:
+        """The controller, its namespace and a queue pair, until the block ends."""
+        async with self.connect() as ctrlr, ctrlr.alloc_io_qpair(**options) as qp:
+            yield ctrlr, ctrlr.namespaces[self.nsid], qp
 
     def blocks(self, nbytes: int) -> int:
         """How many blocks make up so many bytes; at least one."""
@@ -74,3 +119,10 @@ def fill(buf: Any, data: bytes) -> Any:
 def stale(ctrlr: aionvme.Controller, nbytes: int) -> Any:
     """A buffer of bytes that are neither zero nor of a pattern: what is read later came from the device."""
     return fill(ctrlr.dma_alloc(nbytes), bytes([STALE]) * nbytes)
+
+
+async def refused(request: Awaitable[Any], code: aionvme.StatusCode) -> None:
+    """The controller ends the command with this status."""
+    with pytest.raises(aionvme.StatusError) as caught:
+        await request
+    assert caught.value.status == code

@@ -24,14 +24,27 @@ ABI = Path(__file__).parents[3] / ".vm/abi-6.12.json"
 
 
 @dataclass(frozen=True)
+class NvmeNamespace:
+    """One namespace of a controller.
+
+    Attributes:
+        image: the raw image behind it, on the host.
+        options: what QEMU was told of its blocks, such as {"ms": 8, "pi": 1}.
+    """
+
+    image: Path
+    options: dict[str, int]
+
+
+@dataclass(frozen=True)
 class NvmeFunction:
     """One NVMe controller of the machine.
 
     Attributes:
         serial: its serial number.
-        block_size: bytes in a block of its only namespace, number 1.
-        size: bytes in that namespace.
-        image: the raw image behind it, on the host.
+        block_size: bytes in a block of its namespaces.
+        size: bytes in the image of each namespace.
+        namespaces: from number 1 on.
         slot: its PCI address, or that of the root port that it is behind.
     """
 
@@ -39,8 +52,17 @@ class NvmeFunction:
     serial: str
     block_size: int
     size: int
-    image: Path
+    namespaces: tuple[NvmeNamespace, ...]
     slot: str
+
+    @property
+    def images(self) -> dict[str, Path]:
+        """The raw image of each namespace, by what a record calls it."""
+        return {self.disk(nsid): each.image for nsid, each in enumerate(self.namespaces, 1)}
+
+    def disk(self, nsid: int) -> str:
+        """What a record calls the image of a namespace: the serial number, with a number but for the first."""
+        return self.serial if nsid == 1 else f"{self.serial}-{nsid}"
 
     @property
     def bdf(self) -> str:
@@ -54,7 +76,7 @@ class Machine:
     """The guest machine.
 
     Attributes:
-        drives: controllers alone in their IOMMU group, by name (`block512`, `block4096` unless chosen).
+        drives: controllers alone in their IOMMU group, by name (`block512`, `block4096`, `formats` unless chosen).
         shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
         not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
         hugepages: 2 MiB pages that the guest kernel has set aside.
@@ -74,7 +96,15 @@ class Machine:
 
 
 def _function(entry: dict[str, Any]) -> NvmeFunction:
-    return NvmeFunction(**{**entry, "image": Path(entry["image"])})
+    namespaces = tuple(
+        NvmeNamespace(Path(each["image"]), _options(each["options"])) for each in entry["namespaces"]
+    )
+    return NvmeFunction(**{**entry, "namespaces": namespaces})
+
+
+def _options(text: str) -> dict[str, int]:
+    pairs = [word.partition("=") for word in text.split(",") if word]
+    return {name: int(value) for name, _, value in pairs}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,8 @@ def test_every_record_is_in_the_images(machine: Machine, manifest: Manifest) -> 
     """There are records, and each is found byte for byte where the guest says that it wrote it."""
     records = manifest.read()
     assert records, "no test in the guest recorded a write"
-    images = {function.serial: function.image for function in (*machine.drives.values(), machine.shared)}
+    functions = (*machine.drives.values(), machine.shared)
+    images = {name: image for function in functions for name, image in function.images.items()}
     problems = mismatches(records, images)
     assert not problems, "\n".join(problems)
     print(f"{len(records)} records, {sum(len(record.data) for record in records)} bytes, all found")
