@@ -18,7 +18,8 @@ from aionvme.qpair.request cimport (
     BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
 )
 from aionvme.qpair.ring cimport (
-    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL, Cqe, ReapResult,
+    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL,
+    Cqe, ReapResult,
     Slot, Told, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_init, ring_post, ring_reap, ring_reset,
     ring_take_slot,
 )

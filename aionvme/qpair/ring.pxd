@@ -106,8 +106,8 @@ cdef enum Told:
     TOLD_BY_DOORBELL = 2
 
 
-cdef inline Told ring_tell(volatile uint8_t *doorbell, volatile uint32_t *shadow, volatile uint32_t *event, uint32_t new,
-                           uint32_t old) noexcept nogil:
+cdef inline Told ring_tell(volatile uint8_t *doorbell, volatile uint32_t *shadow, volatile uint32_t *event,
+                           uint32_t new, uint32_t old) noexcept nogil:
     # The shadow first, where there is one; then the doorbell, unless the device says that it does not wait for it.
     if shadow != NULL:
         aio_mmio_write32(shadow, new)

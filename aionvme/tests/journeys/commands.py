@@ -49,7 +49,7 @@ async def write_zeroes(device: Device) -> None:
         for number, deallocate in enumerate((False, True)):
             lba, nblocks = device.blocks(4 * MiB + MiB // 2) + 100 * number, 60
             data = bytearray(pattern(6100 + number, nblocks * device.block_size))
-            await _put(qp, ctrlr, ns, lba, data)
+            await _put(qp, ctrlr, ns, lba, bytes(data))
             await qp.write_zeroes(ns, lba + 7, 41, deallocate=deallocate)
             data[7 * device.block_size : 48 * device.block_size] = bytes(41 * device.block_size)
             assert await _got(qp, ctrlr, ns, lba, nblocks) == data

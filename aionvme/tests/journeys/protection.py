@@ -127,6 +127,7 @@ class Disk:
             return seen[:-4], b""
         if layout.extended:
             return self.parted(seen[:-4])
+        assert separate is not None
         metadata = bytes(separate)
         assert set(metadata[-4:]) == {STALE}
         return seen[:-4], metadata[:-4]
@@ -173,7 +174,10 @@ async def copies_take_metadata_along(device: Device) -> None:
         data, metadata = pattern(8200, 20 * disk.size), pattern(8201, 20 * more)
         await disk.write(lba, data, metadata)
         await disk.qp.copy(disk.ns, [(lba + 12, 8), (lba, 3)], lba + 50)
-        expected = data[12 * disk.size :] + data[: 3 * disk.size], metadata[12 * more :] + metadata[: 3 * more]
+        expected = (
+            data[12 * disk.size :] + data[: 3 * disk.size],
+            metadata[12 * more :] + metadata[: 3 * more],
+        )
         assert await disk.read(lba + 50, 11) == expected
         disk.record(lba, data, metadata)
         disk.record(lba + 50, *expected)
@@ -291,7 +295,9 @@ async def tags_that_switch_checks_off(device: Device) -> None:
         await disk.write(lba, data, bytes(metadata), 0, **tags)
         if device.layout.pi == 3:
             await refused(disk.read(lba, 1, disk.checks, **tags), CODES[GUARD])
-            metadata[start + guard : start + device.layout.pi_bytes] = b"\xff" * (device.layout.pi_bytes - guard)
+            metadata[start + guard : start + device.layout.pi_bytes] = b"\xff" * (
+                device.layout.pi_bytes - guard
+            )
             await disk.write(lba, data, bytes(metadata), 0, **tags)
         assert await disk.read(lba, 1, disk.checks, **tags) == (data, bytes(metadata))
         disk.checked(lba, data, bytes(metadata))
