@@ -1,4 +1,4 @@
-"""The journeys on the mock: on both loops, with both block sizes, all metadata, with and without weighted round robin."""
+"""The journeys on the mock: both loops, both block sizes, all metadata, with and without weighted round robin."""
 
 from __future__ import annotations
 
