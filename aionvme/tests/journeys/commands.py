@@ -49,7 +49,7 @@ async def write_zeroes(device: Device) -> None:
         for number, deallocate in enumerate((False, True)):
             lba, nblocks = device.blocks(4 * MiB + MiB // 2) + 62 * number, 60
             data = bytearray(pattern(6100 + number, nblocks * device.block_size))
-            await _put(qp, ctrlr, ns, lba, data)
+            await _put(qp, ctrlr, ns, lba, bytes(data))
             await qp.write_zeroes(ns, lba + 7, 41, deallocate=deallocate)
             data[7 * device.block_size : 48 * device.block_size] = bytes(41 * device.block_size)
             assert await _got(qp, ctrlr, ns, lba, nblocks) == data
@@ -71,8 +71,8 @@ async def dataset_management(device: Device) -> None:
         for i in range(count):
             block, was = seen[i * size : (i + 1) * size], data[i * size : (i + 1) * size]
             assert block == was or (i % 2 == 0 and len(set(block)) == 1), i
-            # What it reads as, it is to be.
-            device.record_blocks(lba + i, block)
+        # What they read as, they are to be.
+        device.record_blocks(lba, seen)
 
 
 async def verify(device: Device) -> None:

@@ -117,7 +117,8 @@ class Disk:
 
     async def read(self, lba: int, nblocks: int, flags: int = 0, **tags: Any) -> tuple[bytes, bytes]:
         """Read blocks: data and metadata, which is empty where none goes to the host."""
-        layout, size, separate = self.layout, self.size, None
+        layout, size = self.layout, self.size
+        separate: Any = None
         none_goes = self.no_metadata_goes(flags)
         if layout.extended and not none_goes:
             size += layout.metadata
