@@ -60,7 +60,8 @@ def parse_size(text: str) -> int:
 # Every way in which a block can have metadata, in one controller: each more takes time to boot. `ms` is bytes of
 # metadata, `mset=1` puts it behind each block, `pi` is the type of protection information, `pil=1` puts that first
 # in the metadata, `pif=2` is the 64-bit guard. QEMU keeps the metadata behind the last block. In its Write Zeroes the
-# 64-bit guard is the one of 4096 zeros, whatever the block.
+# 64-bit guard is the one of 4096 zeros, whatever the block; and of one command's metadata, where there is no protection
+# information, it keeps only what is beyond a multiple of 512 bytes, if anything is: `mdts=3` keeps it below that.
 IN_4096 = "logical_block_size=4096,physical_block_size=4096"
 FORMATS = (
     "ms=8",
