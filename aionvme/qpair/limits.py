@@ -24,10 +24,6 @@ _ONCS_BITS = {
 }
 
 
-def _everything(_opcode: int) -> bool:
-    return True
-
-
 @attrs.frozen(kw_only=True)
 class Limits:
     """What Identify and the commands-supported log say of a controller's I/O commands.
@@ -40,7 +36,7 @@ class Limits:
             65,536 blocks that it can say.
         dsm_ranges, dsm_range_blocks, dsm_blocks: Most ranges of a Dataset Management command, blocks of one range, and
             blocks of all; 0 for no limit.
-        in_log: Whether the commands-supported log has an I/O opcode; true for all where there is no such log.
+        in_log: Whether the commands-supported log has an I/O opcode; None where there is no such log.
     """
 
     name: str = "the controller"
@@ -55,16 +51,21 @@ class Limits:
     dsm_ranges: int = 0
     dsm_range_blocks: int = 0
     dsm_blocks: int = 0
-    in_log: Callable[[int], bool] = _everything
+    in_log: Callable[[int], bool] | None = None
 
     def require(self, opcode: int) -> None:
-        """`UsageError` where the controller does not have an I/O command."""
+        """`UsageError` where the controller does not have an I/O command.
+
+        The commands supported log knows every opcode. Where there is one it is believed: there are controllers that
+        have a command there and in fact, and no bit of ONCS for it.
+        """
         command = NvmOpcode(opcode)
         words = command.name.lower().replace("_", " ")
         bit = _ONCS_BITS.get(command)
-        if bit is not None and not self.oncs >> bit & 1:
-            raise UsageError(f"{self.name} does not have the {words} command (ONCS bit {bit} is 0)")
-        if not self.in_log(opcode):
+        if self.in_log is None:
+            if bit is not None and not self.oncs >> bit & 1:
+                raise UsageError(f"{self.name} does not have the {words} command (ONCS bit {bit} is 0)")
+        elif not self.in_log(opcode):
             raise UsageError(
                 f"{self.name} does not have the {words} command (its commands supported log says so)"
             )

@@ -59,7 +59,10 @@ def parse_size(text: str) -> int:
 
 # Every way in which a block can have metadata, in one controller: each more takes time to boot. `ms` is bytes of
 # metadata, `mset=1` puts it behind each block, `pi` is the type of protection information, `pil=1` puts that first
-# in the metadata, `pif=2` is the 64-bit guard. QEMU keeps the metadata behind the last block.
+# in the metadata, `pif=2` is the 64-bit guard. QEMU keeps the metadata behind the last block. In its Write Zeroes the
+# 64-bit guard is the one of 4096 zeros, whatever the block; and of one command's metadata, where there is no protection
+# information, it keeps only what is beyond a multiple of 512 bytes, if anything is: `mdts=3` keeps it below that.
+IN_4096 = "logical_block_size=4096,physical_block_size=4096"
 FORMATS = (
     "ms=8",
     "ms=8,mset=1",
@@ -69,16 +72,16 @@ FORMATS = (
     "ms=8,mset=1,pi=1",
     "ms=64,pi=1,pil=1",
     "ms=64,mset=1,pi=2",
-    "ms=16,pi=1,pif=2",
-    "ms=16,mset=1,pi=2,pif=2",
-    "ms=16,pi=3,pif=2",
+    f"{IN_4096},ms=16,pi=1,pif=2",
+    f"{IN_4096},ms=16,mset=1,pi=2,pif=2",
+    f"{IN_4096},ms=16,pi=3,pif=2",
 )
 
 # `shared` sits in one IOMMU group with a function that the kernel's virtio driver holds: VFIO must refuse it.
 DEFAULT_DRIVES = (
     Drive("block512", "AIO-block512", 512, 64 * MIB),
     Drive("block4096", "AIO-block4096", 4096, 64 * MIB),
-    Drive("formats", "AIO-formats", 512, 4 * MIB, namespaces=FORMATS),
+    Drive("formats", "AIO-formats", 512, 4 * MIB, "mdts=3", FORMATS),
 )
 SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
 

@@ -29,7 +29,9 @@ def _device(folder: Path, block_size: int, name: str) -> Iterator[tuple[Device, 
     """The mock with a file that what was recorded is looked for in, once the mock is closed."""
     image, manifest = folder / "image", Manifest(folder)
     weighted = block_size == 4096
-    with MockController(size=SIZE, lba=block_size, storage=image, wrr=weighted, serial="JOURNEY") as mock:
+    with MockController(
+        size=SIZE, lba=block_size, storage=image, wrr=weighted, serial="JOURNEY", mssrl=100, mcl=128
+    ) as mock:
 
         def record(offset: int, data: bytes) -> None:
             manifest.add(Record("JOURNEY", offset, data, name))

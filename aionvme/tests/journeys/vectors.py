@@ -172,7 +172,7 @@ async def more_segments_than_a_command_takes(device: Device) -> None:
         device.record_blocks(lba, data)
 
 
-async def callbacks(device: Device) -> None:
+async def segments_from_callbacks(device: Device) -> None:
     """Segments that callbacks give, buffers and addresses, are as good as a sequence."""
     async with device.queue_pair() as (ctrlr, ns, qp):
         lba, places = device.blocks(3 * MiB + MiB // 2), _pages(6 * PAGE)
@@ -219,6 +219,6 @@ WRITING = (
     odd_segments,
     one_buffer_as_sgl,
     more_segments_than_a_command_takes,
-    callbacks,
+    segments_from_callbacks,
 )
 OTHERS = (bit_buckets,)

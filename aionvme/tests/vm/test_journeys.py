@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import uvloop
 
-from aionvme.tests.journeys import OTHERS, WRITING, Device, Journey
+from aionvme.tests.journeys import OTHERS, PLAIN_METADATA, PROTECTED, WRITING, Device, Journey, Layout
 from aionvme.tests.leaks import Census
 from aionvme.tests.vm.conftest import Machine, NvmeFunction
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
@@ -16,6 +18,18 @@ from aionvme.tests.vm.kernel import bound_to_vfio, command_register
 # Python is ten to twenty times slower in the guest.
 MANY = 48
 BUS_MASTER = 4
+# What QEMU's controller does not have.
+LACKS = frozenset(
+    {
+        "write_uncorrectable",
+        "compare_and_write",
+        "reservation_register",
+        "reservation_acquire",
+        "reservation_report",
+        "reservation_release",
+        "bit buckets",
+    }
+)
 
 
 @pytest.fixture(scope="module", params=["block512", "block4096"])
@@ -34,15 +48,19 @@ def _loops_have_run() -> None:
             runner.run(asyncio.sleep(0))
 
 
-def _run(journey: Journey, function: NvmeFunction, iommu: str, record: Callable[[int, bytes], None]) -> None:
-    device = Device(
+def _device(function: NvmeFunction, iommu: str, record: Callable[[int, bytes], None]) -> Device:
+    return Device(
         f"{function.bdf}?iommu={iommu}",
         function.serial,
         function.block_size,
         function.size // function.block_size,
         record,
         many=MANY,
+        lacks=LACKS,
     )
+
+
+def _run(journey: Journey, function: NvmeFunction, iommu: str, device: Device) -> None:
     before = Census.take()
     # Each loop with each interface and each block size would take twice as long, and show no more.
     other = (iommu == "group") == (function.name == "block512")
@@ -61,7 +79,8 @@ def test_writing_journey(
     journey: Journey, iommu: str, function: NvmeFunction, written: Callable[[str, int, bytes], None]
 ) -> None:
     """A journey that writes comes to its end, leaves nothing open, and the image has what it wrote."""
-    _run(journey, function, iommu, lambda offset, data: written(function.serial, offset, data))
+    device = _device(function, iommu, lambda offset, data: written(function.serial, offset, data))
+    _run(journey, function, iommu, device)
 
 
 @pytest.mark.parametrize("journey", OTHERS, ids=lambda journey: journey.__name__)
@@ -71,4 +90,58 @@ def test_journey(journey: Journey, iommu: str, function: NvmeFunction) -> None:
     def unexpected(offset: int, data: bytes) -> None:
         raise AssertionError(f"a journey that is not among WRITING recorded {len(data)} bytes at {offset}")
 
-    _run(journey, function, iommu, unexpected)
+    _run(journey, function, iommu, _device(function, iommu, unexpected))
+
+
+@pytest.fixture(scope="module")
+def formats(machine: Machine) -> Iterator[NvmeFunction]:
+    """The controller whose namespaces have metadata."""
+    drive = machine.drives["formats"]
+    with bound_to_vfio(drive):
+        yield drive
+
+
+def _layout(options: dict[str, int]) -> Layout:
+    return Layout(
+        metadata=options["ms"],
+        extended=bool(options.get("mset")),
+        pi=options.get("pi", 0),
+        pi_first=bool(options.get("pil")),
+        guard=64 if options.get("pif") == 2 else 16,
+    )
+
+
+async def _all_of(journeys: Sequence[Journey], device: Device) -> None:
+    for journey in journeys:
+        try:
+            await journey(device)
+        except BaseException as error:
+            error.add_note(f"in the journey {journey.__name__}")
+            raise
+
+
+@pytest.mark.parametrize("nsid", range(1, 12))
+def test_metadata_journeys(
+    nsid: int, formats: NvmeFunction, written: Callable[[str, int, bytes], None]
+) -> None:
+    """The journeys with metadata come to their end, and the image has data and metadata where QEMU keeps them."""
+    # Every format with both would take twice as long: how memory is mapped has no part in what a block is.
+    iommu = ("group", "iommufd")[nsid % 2]
+    options, disk = formats.namespaces[nsid - 1].options, formats.disk(nsid)
+    layout, block_size = _layout(options), options.get("logical_block_size", formats.block_size)
+    nblocks = formats.size // (block_size + layout.metadata)
+
+    def record_metadata(lba: int, metadata: bytes) -> None:
+        written(disk, nblocks * block_size + lba * layout.metadata, metadata)
+
+    device = replace(
+        _device(formats, iommu, lambda offset, data: written(disk, offset, data)),
+        block_size=block_size, nblocks=nblocks, nsid=nsid, layout=layout, record_metadata=record_metadata,
+    )  # fmt: skip
+    journeys = PROTECTED if layout.pi else PLAIN_METADATA
+    _run(partial(_all_of, journeys), formats, iommu, device)
+
+
+def test_each_format_has_its_journeys(formats: NvmeFunction) -> None:
+    """No namespace of the machine is left out above."""
+    assert len(formats.namespaces) == 11
