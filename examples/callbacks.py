@@ -4,6 +4,7 @@ A "manual" queue pair has no poller: it is polled by whoever calls `process_comp
 closing are awaited; nothing in between is.
 """
 
+import signal
 import sys
 import time
 from collections import deque
@@ -68,6 +69,8 @@ def hello(ns: aionvme.Namespace, qp: aionvme.IoQueuePair, buf: aionvme.DmaBuffer
 
 async def main(address: str) -> None:
     """Sets up, runs, and tears down."""
+    # Of asyncio's own a Ctrl-C would be seen at the next await, and the loops here have none.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     async with aionvme.connect(address) as ctrlr:
         ns = ctrlr.namespaces[min(ctrlr.namespaces)]
         async with ctrlr.alloc_io_qpair(depth=DEPTH, completion="manual") as qp:

@@ -212,7 +212,8 @@ def _switch(text: str) -> bool:
 
 
 def _drive(text: str) -> str:
-    if text not in DRIVES:
+    # Whoever has only an address has nothing to step it by.
+    if text not in DRIVES or text == "step":
         raise ValueError(text)
     return text
 

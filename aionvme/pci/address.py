@@ -137,6 +137,8 @@ def parse_bdf(text: str) -> str:
         AddressError: It is not a PCI address.
     """
     match = _BDF.fullmatch(text.strip())
+    if match is None and re.match(r"(/dev/)?nvme\d", text.strip()):
+        raise _bad(text, "it is the kernel's name of a drive. Run `aionvme list` to see its PCI address")
     if match is None:
         raise _bad(text, "it is no PCI address")
     domain, bus, device, function = (int(part or "0", 16) for part in match.groups())

@@ -312,7 +312,8 @@ cdef class QueuePair(Engine):
             max_completions: At most so many; 0 for all that are there.
 
         Returns:
-            How many completions were reaped. Called from within a callback it reaps nothing and returns 0.
+            How many completions were reaped. Called from within a callback it reaps nothing and returns 0. What a
+            callback raises goes to the loop's exception handler.
         """
         cdef int count
         cdef bint directly

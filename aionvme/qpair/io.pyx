@@ -27,7 +27,8 @@ cdef class IoQueuePair(ReservingQueuePair):
         io_flags: `IoFlags`.
         timeout: Seconds, then the command is aborted and `CommandTimeoutError` raised once the device has let go of the
             memory; 0 for none; None for the controller's `io_timeout`.
-        when_full: "error" raises `QueueFullError` when no slot is free; by default the command waits, in order.
+        when_full: Of the `submit_` calls: "error" raises `QueueFullError` when no slot is free; by default the command
+            waits, in order.
     """
 
     def read(self, Namespace ns not None, buf, lba, nblocks, *, io_flags=0, metadata=None, app_tag=0, app_mask=0,

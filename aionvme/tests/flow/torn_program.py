@@ -23,6 +23,8 @@ from typing import Any
 import aionvme
 from aionvme.mock import MockController
 
+# More than a close takes until it waits for the commands.
+TURNS_OF_CLOSE = 50
 TASKS, CALLBACKS = 128, 16
 # No time limit of a command's own: what ends it is the end of the loop.
 OPTIONS = {"io_timeout": 0.0, "abort_timeout": 0.2, "admin_timeout": 1.0}
@@ -48,6 +50,14 @@ async def one(qp: aionvme.IoQueuePair, ns: aionvme.Namespace, buf: aionvme.DmaBu
 def print_ready() -> None:
     """Says that the next interrupt may come."""
     print("ready", flush=True)
+
+
+def print_ready_later(turns: int) -> None:
+    """Says it so many turns of the loop from now."""
+    if turns:
+        asyncio.get_running_loop().call_soon(print_ready_later, turns - 1)
+    else:
+        print_ready()
 
 
 async def use(ctrlr: aionvme.Controller, mock: MockController, way: str, device: str) -> None:
@@ -83,7 +93,7 @@ async def use(ctrlr: aionvme.Controller, mock: MockController, way: str, device:
             await asyncio.Event().wait()
         finally:
             # Once the close waits: an interrupt that hits the body of main() is no second one to the close.
-            asyncio.get_running_loop().call_soon(print_ready)
+            print_ready_later(TURNS_OF_CLOSE)
 
 
 async def main(mock: MockController, way: str, device: str) -> None:

@@ -209,16 +209,16 @@ def test_large_storage_costs_nothing() -> None:
 
 def test_options_of_an_address() -> None:
     """Options as text become the same mock as keywords."""
-    texts = {"size": "1GiB", "lba": "4096", "namespaces": "2", "mdts": "1MiB", "wrr": "1", "drive": "step"}
+    texts = {"size": "1GiB", "lba": "4096", "namespaces": "2", "mdts": "1MiB", "wrr": "1", "drive": "loop"}
     with MockController.from_options(texts) as mock:
         assert [config.nblocks for config in mock.options.namespaces] == [1 << 18] * 2
-        assert (mock.options.mdts, mock.options.wrr, mock.options.drive) == (8, True, "step")
+        assert (mock.options.mdts, mock.options.wrr, mock.options.drive) == (8, True, "loop")
 
 
 @pytest.mark.parametrize(
     "texts",
     [{"sise": "1GiB"}, {"size": "big"}, {"lba": "1000"}, {"namespaces": "0"}, {"wrr": "maybe"},
-     {"drive": "hand"}, {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"}, {"timeout": "never"}],
+     {"drive": "hand"}, {"drive": "step"}, {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"}, {"timeout": "never"}],
 )  # fmt: skip
 def test_bad_options_of_an_address(texts: dict[str, str]) -> None:
     """An option that there is not, or a bad value, is an AddressError that names it."""
