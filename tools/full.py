@@ -1,7 +1,8 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
     python -m tools.full       # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests
-    python -m tools.full --ci  # the newest other Python; the compiled core's unit tests under sanitizers
+    python -m tools.full --ci  # the newest other Python: unit tests, and those of asyncio's protocols and the loop's
+                               # end; the compiled core's unit tests under sanitizers
 
 Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
 not have is named in the table, and is no failure.
@@ -26,6 +27,9 @@ WORK = REPO / ".cache/full"
 REPORTS = WORK / "reports"
 TESTS = "aionvme/tests"
 TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
+# What another Python may do otherwise, and CI has time for: the tests without a controller, and those of asyncio's
+# protocols and of the loop's end.
+ASYNCIO = (TIERS[0], f"{TESTS}/flow/tasks", f"{TESTS}/flow/test_torn.py")
 # The compiled modules' own tests, which is what the sanitizers have something to say about.
 COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 SANITIZERS = "address,undefined"
@@ -77,7 +81,7 @@ def suite(
 
 
 def other_pythons(table: Table, *, newest_only: bool) -> None:
-    """Run the unit and flow tests on the Pythons besides this one, each in an environment of its own."""
+    """Run tests on the Pythons besides this one, each in an environment of its own."""
     others = [found for found in interpreters.find_all() if found.version != THIS]
     present = [found.version for found in others if found.path]
     for found in others:
@@ -88,17 +92,17 @@ def other_pythons(table: Table, *, newest_only: bool) -> None:
                 f"Python {found.version}", "CI runs the oldest and the newest; `make full` runs all"
             )
         else:
-            _on(table, found, found.path)
+            _on(table, found, found.path, ASYNCIO if newest_only else TIERS)
 
 
-def _on(table: Table, found: Interpreter, path: Path) -> None:
+def _on(table: Table, found: Interpreter, path: Path, paths: Sequence[str]) -> None:
     what = f"Python {found.version}"
     folder = Path(".venvs", found.version)
     began = time.monotonic()
     if problem := _run("make", "build", f"PYTHON={path}", f"VENV={folder}"):
         table.broke(what, began, problem)
     else:
-        suite(table, what, REPO / folder / "bin/python", TIERS)
+        suite(table, what, REPO / folder / "bin/python", paths)
 
 
 def under_sanitizers(table: Table, paths: Sequence[str]) -> None:
