@@ -62,13 +62,15 @@ class Limits:
         command = NvmOpcode(opcode)
         words = command.name.lower().replace("_", " ")
         bit = _ONCS_BITS.get(command)
-        if self.in_log is None:
-            if bit is not None and not self.oncs >> bit & 1:
-                raise UsageError(f"{self.name} does not have the {words} command (ONCS bit {bit} is 0)")
-        elif not self.in_log(opcode):
-            raise UsageError(
-                f"{self.name} does not have the {words} command (its commands supported log says so)"
-            )
+        reasons = []
+        if bit is not None and not self.oncs >> bit & 1:
+            reasons.append(f"ONCS bit {bit} is 0")
+        if self.in_log is not None:
+            if self.in_log(opcode):
+                return
+            reasons.append("its commands supported log says so")
+        if reasons:
+            raise UsageError(f"{self.name} does not have the {words} command ({', and '.join(reasons)})")
 
     def require_compare_and_write(self) -> None:
         """`UsageError` where the controller does not have the fused operation."""
