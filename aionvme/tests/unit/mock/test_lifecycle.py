@@ -218,7 +218,8 @@ def test_options_of_an_address() -> None:
 @pytest.mark.parametrize(
     "texts",
     [{"sise": "1GiB"}, {"size": "big"}, {"lba": "1000"}, {"namespaces": "0"}, {"wrr": "maybe"},
-     {"drive": "hand"}, {"drive": "step"}, {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"}, {"timeout": "never"}],
+     {"drive": "hand"}, {"drive": "step"}, {"mdts": "5000"}, {"size": "1000"}, {"queue_entries": "1"},
+     {"timeout": "never"}],
 )  # fmt: skip
 def test_bad_options_of_an_address(texts: dict[str, str]) -> None:
     """An option that there is not, or a bad value, is an AddressError that names it."""
