@@ -1,6 +1,6 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
-from aionvme.admin.commands import FeatureValue
+from aionvme.admin.features import FeatureValue
 from aionvme.admin.controller import Controller
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.connect import connect, probe, run

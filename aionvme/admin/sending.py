@@ -1,0 +1,72 @@
+"""Owns how the controller's commands are sent: one command with its data, or an operation of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aionvme.admin.operation import Operation
+
+if TYPE_CHECKING:
+    from aionvme.pci.dma import DmaBuffer, DmaSpace
+    from aionvme.qpair.raw import AdminQueuePair
+    from aionvme.qpair.request import Completion, Request
+
+T = TypeVar("T")
+Callback = Callable[[Any, "Completion"], object]
+
+
+class Sender:
+    """What every part of the admin command set stands on."""
+
+    _admin: AdminQueuePair
+    _dma: DmaSpace
+    _urgent = False
+
+    def _send(
+        self,
+        sqe: bytes,
+        cb_fn: Callback | None,
+        cb_arg: Any,
+        *,
+        timeout: float | None,
+        nbytes: int = 0,
+        payload: Any = None,
+        decode: Callable[[Completion, bytes], Any] | None = None,
+    ) -> Request:
+        """With `nbytes` of data from the controller, of which a copy is decoded, or `payload` to it."""
+        # First: on a controller that has ended, the exception is why it did, not that it has no memory.
+        self._admin.check_open()
+        buffer: DmaBuffer | None = None
+        if nbytes or payload is not None:
+            buffer = self._dma.alloc(len(payload) if payload is not None else nbytes)
+            if payload is not None:
+                memoryview(buffer)[: len(payload)] = payload
+
+        def finish(cpl: Completion) -> Any:
+            if decode is None:
+                return None
+            return decode(cpl, bytes(memoryview(buffer)[:nbytes]) if buffer is not None and nbytes else b"")
+
+        return self._admin.submit_admin(
+            sqe,
+            data=buffer,
+            write=payload is not None,
+            decode=finish,
+            cb_fn=cb_fn,
+            cb_arg=cb_arg,
+            timeout=timeout,
+            urgent=self._urgent,
+        )
+
+    def _operation(
+        self, name: str, coro: Coroutine[Any, Any, T], cb_fn: Callback | None, cb_arg: Any
+    ) -> Operation[T]:
+        """What takes several commands; it begins in the loop's next turn. Arguments have been checked before."""
+        try:
+            self._admin.check_open()
+        except BaseException:
+            coro.close()
+            raise
+        loop = self._admin.get_loop()
+        return Operation(coro, loop=loop, name=f"aionvme {name}", cb_fn=cb_fn, cb_arg=cb_arg)
