@@ -1,7 +1,7 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
-from aionvme.admin.features import FeatureValue
 from aionvme.admin.controller import Controller
+from aionvme.admin.features import FeatureValue
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.connect import connect, probe, run
 from aionvme.errors import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aionvme.admin.operation import Operation
+from aionvme.admin.operation import Operation, Reporter
 
 if TYPE_CHECKING:
     from aionvme.pci.dma import DmaBuffer, DmaSpace
@@ -60,13 +60,23 @@ class Sender:
         )
 
     def _operation(
-        self, name: str, coro: Coroutine[Any, Any, T], cb_fn: Callback | None, cb_arg: Any
+        self,
+        name: str,
+        coro: Coroutine[Any, Any, T],
+        cb_fn: Callback | None,
+        cb_arg: Any,
+        reporter: Reporter | None = None,
     ) -> Operation[T]:
-        """What takes several commands; it begins in the loop's next turn. Arguments have been checked before."""
+        """What takes several commands; it begins in the loop's next turn. Arguments have been checked before.
+
+        With a `reporter`, the coroutine calls that with its progress, which `async for` on the operation gives.
+        """
         try:
             self._admin.check_open()
         except BaseException:
             coro.close()
             raise
         loop = self._admin.get_loop()
-        return Operation(coro, loop=loop, name=f"aionvme {name}", cb_fn=cb_fn, cb_arg=cb_arg)
+        return Operation(
+            coro, loop=loop, name=f"aionvme {name}", cb_fn=cb_fn, cb_arg=cb_arg, reporter=reporter
+        )

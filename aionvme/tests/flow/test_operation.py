@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import aionvme
-from aionvme.admin.operation import Operation
+from aionvme.admin.operation import Operation, Reporter
 from aionvme.errors import StatusError
 from aionvme.mock import MockController
 from aionvme.qpair.request import Completion
@@ -74,3 +74,35 @@ async def test_none_begins_on_a_controller_that_is_closed() -> None:
         pass
     with pytest.raises(aionvme.UsageError, match="closed"):
         _start(ctrlr, [])
+
+
+async def _steps(ctrlr: aionvme.Controller, report: Reporter, failing: bool) -> int:
+    for number in range(1, 4):
+        await ctrlr.identify(Cns.CONTROLLER)
+        report(number, 3)
+        await asyncio.sleep(0)
+    if failing:
+        raise aionvme.UsageError("on purpose")
+    return 3
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_its_progress_is_iterated(failing: bool) -> None:
+    """Each step is seen, by two at once; the iteration ends with the operation, and only awaiting it raises."""
+    async with aionvme.connect("mock:") as ctrlr:
+        report = Reporter()
+        operation = ctrlr._operation("steps", _steps(ctrlr, report, failing), None, None, report)
+        assert operation.progress is None
+
+        async def watch() -> list[int]:
+            return [progress.done async for progress in operation]
+
+        seen = await asyncio.gather(watch(), watch())
+        assert list(seen) == [[1, 2, 3], [1, 2, 3]]
+        assert operation.progress is not None
+        assert operation.progress.fraction == 1
+        if failing:
+            with pytest.raises(aionvme.UsageError, match="on purpose"):
+                await operation
+        else:
+            assert await operation == 3
