@@ -92,14 +92,14 @@ async def test_its_progress_is_iterated(failing: bool) -> None:
     async with aionvme.connect("mock:") as ctrlr:
         report = Reporter()
         operation = ctrlr._operation("steps", _steps(ctrlr, report, failing), None, None, report)
-        assert operation.progress is None
+        assert not operation.progress
 
         async def watch() -> list[int]:
             return [progress.done async for progress in operation]
 
         seen = await asyncio.gather(watch(), watch())
         assert list(seen) == [[1, 2, 3], [1, 2, 3]]
-        assert operation.progress is not None
+        assert operation.progress
         assert operation.progress.fraction == 1
         if failing:
             with pytest.raises(aionvme.UsageError, match="on purpose"):
