@@ -167,6 +167,9 @@ class Controller(AdminCommands):
         assert self._core.data is not None
         return self._core.data
 
+    def _identified(self) -> IdentifyController | None:
+        return self._core.data
+
     @property
     def namespaces(self) -> Mapping[int, Namespace]:
         """The active namespaces by identifier."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aionvme.admin.operation import Operation, Reporter
+from aionvme.errors import UsageError
+from aionvme.spec.identify import Oacs
 
 if TYPE_CHECKING:
     from aionvme.pci.dma import DmaBuffer, DmaSpace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.request import Completion, Request
+    from aionvme.spec.identify import IdentifyController
 
 T = TypeVar("T")
 Callback = Callable[[Any, "Completion"], object]
@@ -22,6 +25,24 @@ class Sender:
     _admin: AdminQueuePair
     _dma: DmaSpace
     _urgent = False
+
+    def _identified(self) -> IdentifyController | None:
+        """Identify Controller, where it was read: what is refused by it before it is sent."""
+        return None
+
+    def _require(self, capability: str, command: str) -> None:
+        """Raises `UsageError` where Identify Controller says that it has no such optional command.
+
+        Args:
+            capability: A field of `Oacs`.
+            command: The command's name, for the message.
+        """
+        self._admin.check_open()
+        data = self._identified()
+        if data is not None and not getattr(Oacs(data.oacs), capability):
+            raise UsageError(
+                f"the controller has no {command} (OACS {data.oacs:#06x} in Identify Controller)"
+            )
 
     def _send(
         self,
