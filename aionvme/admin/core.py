@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
+    from aionvme.spec.logs import CommandsSupportedAndEffects
 
 logger = logging.getLogger("aionvme")
 
@@ -47,9 +48,10 @@ class State(enum.Enum):
 class Commands(AdminCommands):
     """Admin commands of the controller's own. Urgent ones are posted while the user's wait for the end of a reset."""
 
-    def __init__(self, admin: AdminQueuePair, dma: DmaSpace, urgent: bool) -> None:
-        self._admin = admin
-        self._dma = dma
+    def __init__(self, core: Core, urgent: bool) -> None:
+        self._core = core
+        self._admin = core.admin
+        self._dma = core.dma
         self._urgent = urgent
 
 
@@ -58,6 +60,8 @@ class Core:
     """What the parts of one controller share.
 
     Attributes:
+        scanning: Held while the namespaces are read anew; `rescan` does that in the background.
+        commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
@@ -82,6 +86,9 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    rescan: asyncio.Task[None] | None = None
+    commands_log: CommandsSupportedAndEffects | None = None
     queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
@@ -95,12 +102,12 @@ class Core:
     @property
     def commands(self) -> Commands:
         """Admin commands that wait for the end of a reset, as the user's do."""
-        return Commands(self.admin, self.dma, False)
+        return Commands(self, False)
 
     @property
     def urgent(self) -> Commands:
         """Admin commands of bring-up and recovery."""
-        return Commands(self.admin, self.dma, True)
+        return Commands(self, True)
 
     def all_queues(self) -> Iterator[QueuePair]:
         """The admin queue pair, and every I/O queue pair whose memory the device may reach."""

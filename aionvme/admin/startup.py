@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.admin import abilities, bringup, doorbells
+from aionvme.admin import abilities, bringup, doorbells, namespaces
 from aionvme.admin.core import logger
 from aionvme.admin.options import ArbMechanism, process_host_id
 from aionvme.errors import ControllerFailedError, StatusError
@@ -43,7 +43,7 @@ async def start(core: Core) -> None:
     await _set_number_of_queues(core)
     await doorbells.set_up_shadows(core)
     core.limits = await abilities.read_limits(core, core.data)
-    await abilities.read_namespaces(core, core.data)
+    await namespaces.read(core)
 
 
 def _command_set(core: Core) -> int:
