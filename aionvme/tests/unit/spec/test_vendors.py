@@ -28,7 +28,8 @@ def fail(*_args: Any) -> Any:
 
 def page(lid: int = 0xC0, **fields: Any) -> VendorLogPage:
     """A page."""
-    return VendorLogPage(lid=lid, **{"name": f"page {lid:02x}", "size": 64} | fields)
+    given: dict[str, Any] = {"name": f"page {lid:02x}", "size": 64} | fields
+    return VendorLogPage(lid=lid, **given)
 
 
 def test_of_a_controller_are_its_vendors_entries_that_match() -> None:
