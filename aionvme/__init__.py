@@ -5,6 +5,7 @@ from aionvme.admin.features import FeatureValue
 from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, probe, run
 from aionvme.errors import (
     AddressError,
@@ -46,6 +47,7 @@ from aionvme.spec.reservation import (
 )
 from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
+from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
 from aionvme.spec.virtualization import VirtualizationAction, VirtualResource
 
 __version__ = "0.1.0.dev0"
@@ -100,6 +102,9 @@ __all__ = [
     "StatusCodeType",
     "StatusError",
     "UsageError",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VendorStatusError",
     "VirtualResource",
     "VirtualizationAction",
@@ -107,5 +112,6 @@ __all__ = [
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 ]

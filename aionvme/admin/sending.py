@@ -12,6 +12,7 @@ from aionvme.errors import UsageError
 from aionvme.spec.identify import Oacs
 
 if TYPE_CHECKING:
+    from aionvme.admin.core import Core
     from aionvme.pci.dma import DmaBuffer, DmaSpace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.request import Completion, Request
@@ -37,6 +38,7 @@ def check_choice(name: str, value: int, choices: type[IntEnum]) -> None:
 class Sender:
     """What every part of the admin command set stands on."""
 
+    _core: Core
     _admin: AdminQueuePair
     _dma: DmaSpace
     _urgent = False

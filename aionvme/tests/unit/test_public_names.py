@@ -63,11 +63,15 @@ NAMES = {
     "Status",
     "StatusCode",
     "StatusCodeType",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VirtualResource",
     "VirtualizationAction",
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 }
 
