@@ -3,6 +3,7 @@
 from aionvme.admin.controller import Controller
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, probe, run
 from aionvme.errors import (
     AddressError,
@@ -40,6 +41,7 @@ from aionvme.spec.reservation import (
     ReservationType,
 )
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
+from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
 
 __version__ = "0.1.0.dev0"
 
@@ -83,10 +85,14 @@ __all__ = [
     "StatusCodeType",
     "StatusError",
     "UsageError",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VendorStatusError",
     "WrongLoopError",
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 ]

@@ -10,6 +10,7 @@ from aionvme.errors import UsageError
 from aionvme.spec.identify import Oacs
 
 if TYPE_CHECKING:
+    from aionvme.admin.core import Core
     from aionvme.pci.dma import DmaBuffer, DmaSpace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.request import Completion, Request
@@ -22,6 +23,7 @@ Callback = Callable[[Any, "Completion"], object]
 class Sender:
     """What every part of the admin command set stands on."""
 
+    _core: Core
     _admin: AdminQueuePair
     _dma: DmaSpace
     _urgent = False

@@ -53,9 +53,13 @@ NAMES = {
     "Status",
     "StatusCode",
     "StatusCodeType",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 }
 
