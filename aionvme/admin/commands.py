@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aionvme.admin.features import FeatureCommands
+from aionvme.admin.host_memory import HostMemoryCommands
 from aionvme.admin.identify import IdentifyCommands
 from aionvme.admin.log_pages import LogPageCommands
 from aionvme.admin.sending import Callback
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.request import Request
 
 
-class AdminCommands(IdentifyCommands, LogPageCommands, FeatureCommands):
+class AdminCommands(IdentifyCommands, LogPageCommands, FeatureCommands, HostMemoryCommands):
     """Every admin command `x` as `await ctrlr.x(...)` and `ctrlr.submit_x(..., cb_fn, cb_arg)`.
 
     `await` gives the decoded value; the callback gets `cb_fn(cb_arg, cpl)` with that value as `cpl.value`. Common
