@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.commands import AdminCommands
+from aionvme.admin.feature_support import FeatureSupport
+from aionvme.admin.host_memory import HostMemory
+from aionvme.admin.log_support import LogSupport
 from aionvme.errors import NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
+from aionvme.spec.vendors import Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +64,10 @@ class Core:
     """What the parts of one controller share.
 
     Attributes:
+        extensions: What vendors say that it has besides: log pages and features.
+        log_support: Which log pages it has.
+        feature_support: Which features it has.
+        host_memory: What it was lent of the host's memory.
         scanning: Held while the namespaces are read anew; `rescan` does that in the background.
         commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
@@ -79,6 +87,10 @@ class Core:
     page_size: int
     max_transfer: int = 0
     limits: Limits = attrs.field(factory=Limits)
+    extensions: Extensions = attrs.field(factory=Extensions)
+    log_support: LogSupport = attrs.field(factory=LogSupport)
+    feature_support: FeatureSupport = attrs.field(factory=FeatureSupport)
+    host_memory: HostMemory = attrs.field(factory=HostMemory)
     shadows: Shadows | None = None
     cmb: Cmb | None = None
     epoch: int = 0
