@@ -18,6 +18,7 @@ _TYPE_OF_PAGE = {
     LogPageId.SMART: 1,
     LogPageId.FIRMWARE_SLOT: 2,
     LogPageId.CHANGED_NAMESPACES: 2,
+    LogPageId.SANITIZE_STATUS: 6,
 }
 
 

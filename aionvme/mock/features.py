@@ -153,10 +153,7 @@ class Features:
         return self._values.get((fid, sqe.nsid if per_namespace else 0), feature.default)
 
     def _check_namespace(self, nsid: int) -> None:
-        if not 1 <= nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
-        if not self._options.namespaces[nsid - 1].active:
-            raise Refused(StatusCode.INVALID_FIELD)
+        self._subsystem.inventory.active(nsid, self._member)
 
     # -- set -------------------------------------------------------------------------------------------------
 
@@ -193,7 +190,7 @@ class Features:
 
     def _nsids(self, sqe: Sqe) -> list[int]:
         if sqe.nsid == ALL_NAMESPACES:
-            return [nsid for nsid, config in enumerate(self._options.namespaces, 1) if config.active]
+            return self._subsystem.inventory.active_nsids(self._member)
         self._check_namespace(sqe.nsid)
         return [sqe.nsid]
 
@@ -201,7 +198,7 @@ class Features:
         """A feature of the controller takes no namespace but none or all (5.27)."""
         if nsid in (0, ALL_NAMESPACES):
             return
-        if nsid > len(self._options.namespaces):
+        if nsid > self._subsystem.inventory.nn:
             raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
         raise Refused(StatusCode.FEATURE_NOT_NAMESPACE_SPECIFIC)
 
