@@ -37,6 +37,8 @@ from aionvme.spec.directives import DirectiveType
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
+from aionvme.spec.media import SanitizeAction, SecureErase, SelfTestCode
+from aionvme.spec.namespaces import NamespaceSpec
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
     AcquireAction,
@@ -84,6 +86,7 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NamespaceSpec",
     "NvmeError",
     "Operation",
     "OperationFailedError",
@@ -98,6 +101,9 @@ __all__ = [
     "ReservationStatus",
     "ReservationType",
     "ResetNeeded",
+    "SanitizeAction",
+    "SecureErase",
+    "SelfTestCode",
     "SglCallbacks",
     "Status",
     "StatusCode",
