@@ -9,9 +9,9 @@ from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
 from aionvme.admin.identify import IdentifyCommands
 from aionvme.admin.lba_status import LbaStatusCommands
-from aionvme.admin.log_pages import LogPageCommands
 from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
+from aionvme.admin.telemetry import TelemetryCommands
 from aionvme.admin.virtualization import VirtualizationCommands
 from aionvme.spec import entries
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class AdminCommands(
     IdentifyCommands,
-    LogPageCommands,
+    TelemetryCommands,
     FeatureCommands,
     FirmwareCommands,
     SecurityCommands,
