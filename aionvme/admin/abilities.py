@@ -77,11 +77,8 @@ async def _commands_log(core: Core, data: IdentifyController) -> CommandsSupport
     if not data.lpa >> 1 & 1:
         return None
     try:
-        page = await core.urgent.get_log_page(
-            LogPageId.COMMAND_EFFECTS, nbytes=CommandsSupportedAndEffects.SIZE
-        )
+        log: CommandsSupportedAndEffects = await core.urgent.get_log_page(LogPageId.COMMAND_EFFECTS)
     except StatusError:
         return None
-    log = CommandsSupportedAndEffects.decode(page)
     # A controller without a Read command in its log filled in none of it.
     return log if log.supports_io(2) else None

@@ -9,11 +9,11 @@ from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
 from aionvme.admin.host_memory import HostMemoryCommands
 from aionvme.admin.lba_status import LbaStatusCommands
-from aionvme.admin.log_pages import LogPageCommands
 from aionvme.admin.media import MediaCommands
 from aionvme.admin.ns_management import NamespaceCommands
 from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
+from aionvme.admin.telemetry import TelemetryCommands
 from aionvme.admin.virtualization import VirtualizationCommands
 from aionvme.spec import entries
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class AdminCommands(
     NamespaceCommands,
     MediaCommands,
-    LogPageCommands,
+    TelemetryCommands,
     FeatureCommands,
     HostMemoryCommands,
     FirmwareCommands,

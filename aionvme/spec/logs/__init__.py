@@ -110,6 +110,7 @@ class LogPage:
         generation: Offset and size of a number in the header that changes with the page: a page that took several
             commands is whole only where it stayed the same. None for a page without one.
         size_by: Bytes of the page, by Identify Controller, where that says it.
+        event: Reading the page clears an asynchronous event; of pages that tell their length.
     """
 
     decode: Callable[[bytes], Any]
@@ -117,12 +118,20 @@ class LogPage:
     length: Callable[[bytes], int] | None = None
     generation: tuple[int, int] | None = None
     size_by: Callable[[IdentifyController], int] | None = None
+    event: bool = False
 
     def whole(self, data: bytes) -> bool:
         """Whether `data`, from the page's start, is all of it."""
         if len(data) < self.size:
             return False
         return self.length is None or self.length(data) <= len(data)
+
+    def changed(self, data: bytes, head: bytes) -> bool:
+        """Whether the page is another one than `data` was of, by its header as read later."""
+        if self.generation is None:
+            return False
+        at, size = self.generation
+        return data[at : at + size] != head[at : at + size]
 
 
 #: The pages that are known, by identifier.
@@ -147,9 +156,11 @@ LOG_PAGES: dict[int, LogPage] = {
         decode=PredictableLatency.decode, size=PredictableLatency.SIZE
     ),
     LogPageId.PREDICTABLE_LATENCY_EVENTS: LogPage(
-        decode=EventAggregate.decode, size=8, length=aggregate_bytes
+        decode=EventAggregate.decode, size=8, length=aggregate_bytes, event=True
     ),
-    LogPageId.ANA: LogPage(decode=AnaLog.decode, size=AnaHeader.SIZE, length=ana_bytes, generation=(0, 8)),
+    LogPageId.ANA: LogPage(
+        decode=AnaLog.decode, size=AnaHeader.SIZE, length=ana_bytes, generation=(0, 8), event=True
+    ),
     LogPageId.PERSISTENT_EVENTS: LogPage(
         decode=PersistentEventLog.decode,
         size=PersistentEventsHeader.SIZE,
@@ -157,9 +168,15 @@ LOG_PAGES: dict[int, LogPage] = {
         generation=(372, 2),
     ),
     LogPageId.LBA_STATUS: LogPage(
-        decode=LbaStatusLog.decode, size=LbaStatusHeader.SIZE, length=lba_status_bytes, generation=(14, 2)
+        decode=LbaStatusLog.decode,
+        size=LbaStatusHeader.SIZE,
+        length=lba_status_bytes,
+        generation=(14, 2),
+        event=True,
     ),
-    LogPageId.ENDURANCE_GROUP_EVENTS: LogPage(decode=EventAggregate.decode, size=8, length=aggregate_bytes),
+    LogPageId.ENDURANCE_GROUP_EVENTS: LogPage(
+        decode=EventAggregate.decode, size=8, length=aggregate_bytes, event=True
+    ),
     LogPageId.FEATURE_EFFECTS: LogPage(
         decode=FeaturesSupportedAndEffects.decode, size=FeaturesSupportedAndEffects.SIZE
     ),

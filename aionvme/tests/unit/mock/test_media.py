@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -98,9 +98,9 @@ def test_format_takes_its_time(make: Make) -> None:
 
 
 @pytest.fixture
-def raw(make: Make) -> Iterator[Raw]:
+def raw(make: Make) -> Raw:
     """A mock whose sanitize operations and self-tests take a thousand seconds."""
-    yield make(size=MIB, sanitize_time=1000.0, self_test_time=1000.0)
+    return make(size=MIB, sanitize_time=1000.0, self_test_time=1000.0)
 
 
 def sanitize_log(raw: Raw) -> tuple[int, int, int]:

@@ -99,9 +99,7 @@ def test_refused_creations(make: Make) -> None:
 
 
 def test_deleted_namespace(make: Make) -> None:
-    """Its room comes back; one created in its place has other names and none of its data; what is not there is not
-    deleted.
-    """
+    """Its room comes back; one created in its place has other names and no data; what is not there is refused."""
     raw = make(size=4 * MIB)
     names = raw.identify(0x03, nsid=1)[1]
     raw.mock.poke(1, 0, b"secret")
