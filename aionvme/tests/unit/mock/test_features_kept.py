@@ -301,7 +301,7 @@ class Lender:
         """Enables the buffer; minus the status when it failed."""
         address = self.raw.memory.iova + self.list
         sizes = {"cdw12": sum(count for _, count in self.pieces), "cdw15": len(self.pieces)}
-        given = sizes | {"cdw13": address & 0xFFFFFFFF, "cdw14": address >> 32} | words
+        given: dict[str, Any] = sizes | {"cdw13": address & 0xFFFFFFFF, "cdw14": address >> 32} | words
         return set_(self.raw, HMB, mr << 1 | 1, **given)
 
     @property
