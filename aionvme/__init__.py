@@ -2,6 +2,8 @@
 
 from aionvme.admin.controller import Controller
 from aionvme.admin.features import FeatureValue
+from aionvme.admin.firmware import FirmwareCommitted
+from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, probe, run
@@ -16,6 +18,7 @@ from aionvme.errors import (
     GenericStatusError,
     MediaError,
     NvmeError,
+    OperationFailedError,
     PathError,
     QueueFullError,
     StatusError,
@@ -30,7 +33,10 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.spec.directives import DirectiveType
+from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
     AcquireAction,
@@ -40,8 +46,10 @@ from aionvme.spec.reservation import (
     ReservationStatus,
     ReservationType,
 )
+from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
 from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
+from aionvme.spec.virtualization import VirtualizationAction, VirtualResource
 
 __version__ = "0.1.0.dev0"
 
@@ -51,6 +59,7 @@ __all__ = [
     "ArbMechanism",
     "CommandSpecificError",
     "CommandTimeoutError",
+    "CommitAction",
     "Completion",
     "Controller",
     "ControllerFailedError",
@@ -59,19 +68,28 @@ __all__ = [
     "ControllerResetError",
     "Cptpl",
     "DecodeError",
+    "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
     "FeatureValue",
+    "FirmwareCommitted",
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
     "IoFlags",
     "IoQueuePair",
+    "LbaStatus",
+    "LbaStatusAction",
+    "LockdownInterface",
+    "LockdownScope",
     "MediaError",
     "Namespace",
     "NvmeError",
+    "Operation",
+    "OperationFailedError",
     "PathError",
     "PciDevice",
+    "Progress",
     "QPrio",
     "QueueFullError",
     "RegisterAction",
@@ -79,6 +97,7 @@ __all__ = [
     "Request",
     "ReservationStatus",
     "ReservationType",
+    "ResetNeeded",
     "SglCallbacks",
     "Status",
     "StatusCode",
@@ -89,6 +108,8 @@ __all__ = [
     "VendorFeature",
     "VendorLogPage",
     "VendorStatusError",
+    "VirtualResource",
+    "VirtualizationAction",
     "WrongLoopError",
     "connect",
     "discover",

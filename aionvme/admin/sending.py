@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aionvme.admin.operation import Operation, Reporter
@@ -20,6 +22,19 @@ T = TypeVar("T")
 Callback = Callable[[Any, "Completion"], object]
 
 
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """Raises `UsageError` for an argument that does not fit its field."""
+    if not low <= index(value) <= high:
+        raise UsageError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def check_choice(name: str, value: int, choices: type[IntEnum]) -> None:
+    """Raises `UsageError` for an argument that is none of an enumeration's."""
+    if value not in list(choices):
+        names = ", ".join(each.name for each in choices)
+        raise UsageError(f"{name} is one of {choices.__name__}'s {names}, not {value!r}")
+
+
 class Sender:
     """What every part of the admin command set stands on."""
 
@@ -32,15 +47,22 @@ class Sender:
         """Identify Controller, where it was read: what is refused by it before it is sent."""
         return None
 
-    def _require(self, capability: str, command: str) -> None:
-        """Raises `UsageError` where Identify Controller says that it has no such optional command.
+    def _require(self, capability: str, command: str, opcode: int | None = None) -> None:
+        """Raises `UsageError` where the controller says that it has no such optional command.
 
         Args:
             capability: A field of `Oacs`.
             command: The command's name, for the message.
+            opcode: Where the commands supported log, if there is one, is to be asked instead of Identify Controller:
+                there are controllers that have the bit for two commands, and only one of them.
         """
         self._admin.check_open()
         data = self._identified()
+        log = self._core.commands_log
+        if opcode is not None and log is not None:
+            if not log.supports_admin(opcode):
+                raise UsageError(f"the controller has no {command} (its commands supported log says so)")
+            return
         if data is not None and not getattr(Oacs(data.oacs), capability):
             raise UsageError(
                 f"the controller has no {command} (OACS {data.oacs:#06x} in Identify Controller)"

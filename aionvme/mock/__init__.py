@@ -5,6 +5,7 @@ imports neither `qpair` nor `admin`, since the driver would then test itself.
 """
 
 from aionvme.mock.controller import MockController
+from aionvme.mock.firmware import firmware_image
 from aionvme.mock.function import MockFunction
 from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
@@ -18,4 +19,5 @@ __all__ = [
     "MockFunction",
     "NamespaceConfig",
     "QueueState",
+    "firmware_image",
 ]
