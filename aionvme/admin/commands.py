@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aionvme.admin.directives import DirectiveCommands
 from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
+from aionvme.admin.host_memory import HostMemoryCommands
 from aionvme.admin.identify import IdentifyCommands
 from aionvme.admin.lba_status import LbaStatusCommands
 from aionvme.admin.security import SecurityCommands
@@ -23,6 +24,7 @@ class AdminCommands(
     IdentifyCommands,
     TelemetryCommands,
     FeatureCommands,
+    HostMemoryCommands,
     FirmwareCommands,
     SecurityCommands,
     DirectiveCommands,

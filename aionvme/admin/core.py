@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.commands import AdminCommands
+from aionvme.admin.feature_support import FeatureSupport
+from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
 from aionvme.errors import NvmeError
 from aionvme.qpair.limits import Limits
@@ -63,6 +65,8 @@ class Core:
     Attributes:
         extensions: What vendors say that it has besides: log pages and features.
         log_support: Which log pages it has.
+        feature_support: Which features it has.
+        host_memory: What it was lent of the host's memory.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
@@ -82,6 +86,8 @@ class Core:
     limits: Limits = attrs.field(factory=Limits)
     extensions: Extensions = attrs.field(factory=Extensions)
     log_support: LogSupport = attrs.field(factory=LogSupport)
+    feature_support: FeatureSupport = attrs.field(factory=FeatureSupport)
+    host_memory: HostMemory = attrs.field(factory=HostMemory)
     shadows: Shadows | None = None
     cmb: Cmb | None = None
     epoch: int = 0
