@@ -8,8 +8,9 @@ from aionvme.admin.directives import DirectiveCommands
 from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
 from aionvme.admin.host_memory import HostMemoryCommands
-from aionvme.admin.identify import IdentifyCommands
 from aionvme.admin.lba_status import LbaStatusCommands
+from aionvme.admin.media import MediaCommands
+from aionvme.admin.ns_management import NamespaceCommands
 from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
 from aionvme.admin.telemetry import TelemetryCommands
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class AdminCommands(
-    IdentifyCommands,
+    NamespaceCommands,
+    MediaCommands,
     TelemetryCommands,
     FeatureCommands,
     HostMemoryCommands,
