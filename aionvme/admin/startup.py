@@ -43,7 +43,9 @@ async def start(core: Core) -> None:
     await _set_number_of_queues(core)
     await doorbells.set_up_shadows(core)
     core.limits = await abilities.read_limits(core, core.data)
+    await core.events.configure()
     await abilities.read_namespaces(core, core.data)
+    core.events.start()
 
 
 def _command_set(core: Core) -> int:
