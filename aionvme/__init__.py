@@ -1,6 +1,7 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
 from aionvme.admin.controller import Controller
+from aionvme.admin.event_stream import AsyncEvent, EventStream
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.connect import connect, probe, run
@@ -29,6 +30,16 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.spec.events import (
+    ErrorEvent,
+    EventMask,
+    EventType,
+    ImmediateEvent,
+    IoCommandEvent,
+    NoticeEvent,
+    OneShotEvent,
+    SmartEvent,
+)
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
@@ -47,6 +58,7 @@ __all__ = [
     "AcquireAction",
     "AddressError",
     "ArbMechanism",
+    "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
     "Completion",
@@ -59,15 +71,23 @@ __all__ = [
     "DecodeError",
     "DmaBuffer",
     "DmaRegistration",
+    "ErrorEvent",
+    "EventMask",
+    "EventStream",
+    "EventType",
     "FeatureValue",
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
+    "ImmediateEvent",
+    "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
     "MediaError",
     "Namespace",
+    "NoticeEvent",
     "NvmeError",
+    "OneShotEvent",
     "PathError",
     "PciDevice",
     "QPrio",
@@ -78,6 +98,7 @@ __all__ = [
     "ReservationStatus",
     "ReservationType",
     "SglCallbacks",
+    "SmartEvent",
     "Status",
     "StatusCode",
     "StatusCodeType",

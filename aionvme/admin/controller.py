@@ -267,7 +267,7 @@ class Controller(AdminCommands):
         and is `event.page`. Which events there are is `ControllerOptions.events`.
 
         Args:
-            limit: How many events are kept that were not taken; beyond that the oldest go, and are counted in `dropped`.
+            limit: How many events are kept that were not taken. Beyond that the oldest go, counted in `dropped`.
 
         Raises:
             UsageError: `limit` is less than 1.
