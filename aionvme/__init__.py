@@ -3,7 +3,10 @@
 from aionvme.admin.controller import Controller
 from aionvme.admin.event_stream import AsyncEvent, EventStream
 from aionvme.admin.features import FeatureValue
+from aionvme.admin.firmware import FirmwareCommitted
+from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, probe, run
 from aionvme.errors import (
     AddressError,
@@ -30,6 +33,7 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.spec.directives import DirectiveType
 from aionvme.spec.events import (
     ErrorEvent,
     EventMask,
@@ -40,7 +44,9 @@ from aionvme.spec.events import (
     OneShotEvent,
     SmartEvent,
 )
+from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
     AcquireAction,
@@ -50,7 +56,10 @@ from aionvme.spec.reservation import (
     ReservationStatus,
     ReservationType,
 )
+from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
+from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
+from aionvme.spec.virtualization import VirtualizationAction, VirtualResource
 
 __version__ = "0.1.0.dev0"
 
@@ -61,6 +70,7 @@ __all__ = [
     "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
+    "CommitAction",
     "Completion",
     "Controller",
     "ControllerFailedError",
@@ -69,6 +79,7 @@ __all__ = [
     "ControllerResetError",
     "Cptpl",
     "DecodeError",
+    "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
     "ErrorEvent",
@@ -76,6 +87,7 @@ __all__ = [
     "EventStream",
     "EventType",
     "FeatureValue",
+    "FirmwareCommitted",
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
@@ -83,13 +95,19 @@ __all__ = [
     "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
+    "LbaStatus",
+    "LbaStatusAction",
+    "LockdownInterface",
+    "LockdownScope",
     "MediaError",
     "Namespace",
     "NoticeEvent",
     "NvmeError",
     "OneShotEvent",
+    "Operation",
     "PathError",
     "PciDevice",
+    "Progress",
     "QPrio",
     "QueueFullError",
     "RegisterAction",
@@ -97,6 +115,7 @@ __all__ = [
     "Request",
     "ReservationStatus",
     "ReservationType",
+    "ResetNeeded",
     "SglCallbacks",
     "SmartEvent",
     "Status",
@@ -104,10 +123,16 @@ __all__ = [
     "StatusCodeType",
     "StatusError",
     "UsageError",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VendorStatusError",
+    "VirtualResource",
+    "VirtualizationAction",
     "WrongLoopError",
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 ]

@@ -9,7 +9,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, startup
+from aionvme.admin import bringup, host_memory, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
@@ -299,6 +299,7 @@ class Controller(AdminCommands):
         """
         self._check_open()
         self._check_loop()
+        await host_memory.take_back(self._core)
         await self._recovery.reset()
 
     def _watch_health(self) -> None:
@@ -338,6 +339,7 @@ class Controller(AdminCommands):
             for qp in list(core.queues.values()):
                 await self._queues.close_io_qpair(qp)
             await core.events.stop()
+            await host_memory.take_back(core)
             core.admin.refuse(UsageError(f"{self!r} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
