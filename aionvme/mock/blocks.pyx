@@ -177,7 +177,7 @@ cdef int deallocate(Namespace *ns, uint64_t lba, uint64_t nblocks) noexcept nogi
 cdef void note_plain(Namespace *ns) noexcept nogil:
     """Whether a read or a write is nothing but a copy."""
     ns.plain = ns.attached
-    if ns.meta or ns.nbad or ns.reserved or ns.refused:
+    if ns.meta or ns.nbad or ns.reserved or ns.refused or ns.protected:
         ns.plain = 0
 
 

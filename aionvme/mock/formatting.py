@@ -44,7 +44,7 @@ class Formatting:
             raise Refused(StatusCode.INVALID_FIELD)
         with self._subsystem.lock:
             formats = {nsid: self._configured(nsid, dword) for nsid in self._nsids(sqe.nsid)}
-            self._subsystem.reservations.check_write(list(formats), self._member)
+            self._subsystem.check_write(list(formats), self._member)
             if formats.keys() & self._subsystem.formatting.keys():
                 raise Refused(StatusCode.FORMAT_IN_PROGRESS, dnr=False)
             for nsid in formats:

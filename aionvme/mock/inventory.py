@@ -179,7 +179,7 @@ class Inventory:
         """There is no such namespace any more: the controllers that had it."""
         gone = self._namespaces.pop(nsid)
         self._lives.setdefault(nsid, 0)
-        self._subsystem.reservations.forget(nsid)
+        self._subsystem.namespace_deleted(nsid)
         with self._subsystem.still():
             self._shelf.erase(nsid)
             self._storage.remove(nsid)

@@ -86,7 +86,7 @@ class NamespaceManagement:
         else:
             inventory.allocated(sqe.nsid)
             nsids = [sqe.nsid]
-        self._subsystem.reservations.check_write(nsids, self._member)
+        self._subsystem.check_write(nsids, self._member)
         for nsid in nsids:
             members = inventory.delete(nsid)
             self._subsystem.self_test.namespace_removed(nsid)

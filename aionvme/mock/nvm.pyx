@@ -57,6 +57,8 @@ cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
         if (sqe.nsid == ALL_NAMESPACES or sqe.nsid == i + 1) and core.namespaces[i].attached >> core.member & 1:
             if core.namespaces[i].refused:
                 return core.namespaces[i].refused
+            if core.namespaces[i].protected:
+                continue  # what was written there was committed before (Base 2.0, 8.12)
             if is_denied(core, &core.namespaces[i], DENY_WRITE):
                 return RESERVATION_CONFLICT
             if core.namespaces[i].fd >= 0 and fdatasync(core.namespaces[i].fd) < 0:

@@ -76,7 +76,7 @@ class Sanitizing:
                 return self._exit()
             if self._state == _FAILED and not self._left and dword.ause and not self._dword.ause:
                 raise Refused(StatusCode.SANITIZE_FAILED)
-            self._subsystem.reservations.check_write(nsids, member)
+            self._subsystem.check_write(nsids, member)
             self._begin(dword, member)
         return 0
 

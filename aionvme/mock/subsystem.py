@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from aionvme.errors import UsageError
 from aionvme.mock.clock import Clock
 from aionvme.mock.inventory import Inventory
+from aionvme.mock.refusal import Refused
 from aionvme.mock.reservations import Host, Reservations
 from aionvme.mock.sanitizing import Sanitizing
 from aionvme.mock.self_test import SelfTest
 from aionvme.mock.shelf import Shelf
+from aionvme.spec.features import WriteProtection
+from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme.mock.admin import Admin
+    from aionvme.mock.feature_table import Value
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
 
@@ -32,6 +36,7 @@ class Subsystem:
         shelf: The blocks of the namespaces.
         inventory: The namespaces.
         reservations: Their reservations.
+        feature_values: Values of features that all controllers share, by feature and namespace.
         formatting: When the format of a namespace began, and when it ends, by identifier.
         sanitizing, self_test: What goes on in the background.
         clock: The time of all that takes time.
@@ -43,6 +48,8 @@ class Subsystem:
         self.lock = threading.RLock()
         self.clock = Clock()
         self.serial = options.serial
+        self.feature_values: dict[tuple[int, int], Value] = {}
+        self._protection: dict[int, WriteProtection] = {}
         self._machines: list[Machine | None] = []  # by member; None for one that left, or is being made
         self._admins: list[Admin | None] = []
         self._changes: list[set[int]] = []  # namespaces that a controller has not been told of yet
@@ -134,6 +141,38 @@ class Subsystem:
         admin = self._admins[member]
         if admin is not None:
             admin.events.report(kind, information, page)
+
+    def namespace_deleted(self, nsid: int) -> None:
+        """Nothing that was said of a namespace holds for the next one of its identifier."""
+        self.reservations.forget(nsid)
+        self._protection.pop(nsid, None)
+        for admin in self._admins:
+            if admin is not None:
+                admin.features.forget(nsid)
+
+    def check_write(self, nsids: list[int], member: int) -> None:
+        """Refuses an admin command that changes what is protected, or kept from this controller by a reservation."""
+        self.reservations.check_write(nsids, member)
+        if any(self.write_protection(nsid) is not WriteProtection.NONE for nsid in nsids):
+            raise Refused(StatusCode.NAMESPACE_WRITE_PROTECTED)
+
+    # -- write protection --------------------------------------------------------------------------------------
+
+    def write_protection(self, nsid: int) -> WriteProtection:
+        """The state of a namespace (8.12)."""
+        return self._protection.get(nsid, WriteProtection.NONE)
+
+    def set_write_protection(self, nsid: int, state: WriteProtection) -> None:
+        """Sets it; commands that write there are refused from then on, by every controller."""
+        with self.lock:
+            self._protection[nsid] = state
+            self.shelf.protect(nsid, state is not WriteProtection.NONE)
+
+    def power_cycle(self) -> None:
+        """What lasts until a power cycle ends."""
+        for nsid, state in list(self._protection.items()):
+            if state is WriteProtection.UNTIL_POWER_CYCLE:
+                self.set_write_protection(nsid, WriteProtection.NONE)
 
     # -- who they are ----------------------------------------------------------------------------------------
 
