@@ -8,7 +8,8 @@ Each of the three is an `Operation`: awaited it gives the result, iterated its p
     log = await operation
 
 What the controller goes on with by itself after the command (sanitize, self-test) is followed in its log page, read
-each `interval` seconds. `sanitize_progress` and `self_test_progress` follow one that somebody else began.
+each `interval` seconds, and at once when an event tells of the page. `sanitize_progress` and `self_test_progress`
+follow one that somebody else began.
 """
 
 from __future__ import annotations
@@ -332,7 +333,7 @@ class MediaCommands(Sender):
                 if log.state != SanitizeState.IN_PROGRESS:
                     break
                 report(log.sprog, _SANITIZED, "sanitizing")
-            await asyncio.sleep(interval)
+            await self._core.nudges.wait(LogPageId.SANITIZE_STATUS, interval)
         if log.state == SanitizeState.FAILED:
             raise OperationFailedError("the sanitize operation failed", log)
         report(_SANITIZED, _SANITIZED, "sanitized")
