@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionvme.admin.core import Commands, Core
-    from aionvme.spec.events import AsyncEvent
+    from aionvme.admin.event_stream import AsyncEvent
 
 logger = logging.getLogger("aionvme")
 

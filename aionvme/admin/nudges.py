@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aionvme.spec.events import AsyncEvent
+    from aionvme.admin.event_stream import AsyncEvent
 
 
 class Nudges:

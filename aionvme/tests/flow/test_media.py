@@ -26,7 +26,7 @@ Action, Kind = aionvme.SanitizeAction, aionvme.SelfTestCode
 def slow(**options: Any) -> MockController:
     """A mock of 1 MiB whose media take a thousand seconds for whatever is done."""
     times = {"format_time": LONG, "sanitize_time": LONG, "self_test_time": LONG}
-    return MockController(**{"timeout": 0.5, "size": MIB} | times | options)  # type: ignore[arg-type]
+    return MockController(**{"timeout": 0.5, "size": MIB} | times | options)
 
 
 def begin(
@@ -59,6 +59,7 @@ async def test_format(spelling: str) -> None:
         operation, told = begin(r.ctrlr, spelling, "format_nvm", 1, lbaf=1, interval=OFTEN)
         seen = await steps(operation, r.mock)
         await operation
+        await until(lambda: len(told) == (spelling != "await"))
         assert seen[-1] == 1
         assert any(0.2 < fraction < 0.8 for fraction in seen)
         assert [(arg, bool(cpl.status)) for arg, cpl in told] == (
@@ -78,13 +79,13 @@ async def test_secure_erase_keeps_the_object() -> None:
     """A format that changes nothing but the data leaves the namespace the same object, in every setting."""
     async with rig(slow(format_time=0, metadata=8, extended=True, pi=1, pi_first=True)) as r:
         r.mock.poke(1, 0, b"old")
-        settings = {"lbaf": 0, "pi": 1, "pil": True, "mset": True}
-        await r.ctrlr.format_nvm(1, ses=aionvme.SecureErase.CRYPTOGRAPHIC, **settings)
+        erase = aionvme.SecureErase.CRYPTOGRAPHIC
+        await r.ctrlr.format_nvm(1, lbaf=0, ses=erase, pi=1, pil=True, mset=True)
         assert r.ctrlr.namespaces[1] is r.ns
         assert r.ns.active
         assert r.mock.peek(1, 0) == bytes(512)
         await r.ctrlr.format_nvm(1, lbaf=0, pi=1, pil=True)
-        assert not r.ns.active
+        assert r.ns.gone
         assert not r.ctrlr.namespaces[1].extended
 
 
@@ -111,7 +112,7 @@ async def test_refused_formats() -> None:
     """Formats and settings that the namespace does not have raise at the call, with the field and what there is."""
     async with rig(slow(namespaces=2)) as r:
         c, sent = r.ctrlr, r.mock.queue(0).fetched
-        for keywords, match in (
+        wrong: tuple[tuple[dict[str, Any], str], ...] = (
             ({"lbaf": 64}, "lbaf must be from 0 to 63"),
             ({"lbaf": 4}, "lbaf must be less than 4"),
             ({"lbaf": 0, "pi": 1}, "0 bytes of metadata"),
@@ -119,7 +120,8 @@ async def test_refused_formats() -> None:
             ({"lbaf": 0, "ses": 3}, "SecureErase"),
             ({"lbaf": 0, "interval": 0}, "interval"),
             ({"lbaf": 0, "all_namespaces": True}, "all_namespaces"),
-        ):
+        )
+        for keywords, match in wrong:
             with pytest.raises(aionvme.UsageError, match=match):
                 c.format_nvm(1, **keywords)
         with pytest.raises(aionvme.UsageError, match="all_namespaces=True"):
@@ -159,7 +161,7 @@ async def test_sanitize(spelling: str) -> None:
         log = await operation
         assert (log.state, seen[-1]) == (SanitizeState.SUCCEEDED, 1)
         assert any(0.2 < fraction < 0.8 for fraction in seen)
-        assert len(told) == (spelling != "await")
+        await until(lambda: len(told) == (spelling != "await"))
         assert r.mock.peek(1, 0) == bytes(512)
         await r.works()
 
@@ -233,7 +235,7 @@ async def test_self_test(spelling: str) -> None:
         seen = await steps(operation, r.mock)
         result = await operation
         assert (result.code, result.result, seen[-1]) == (2, SelfTestResultCode.NO_ERROR, 1)
-        assert len(told) == (spelling != "await")
+        await until(lambda: len(told) == (spelling != "await"))
 
 
 async def test_self_test_that_fails_or_is_aborted() -> None:
