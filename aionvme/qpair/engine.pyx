@@ -424,6 +424,10 @@ cdef class Engine(Pieces):
         ring_reset(&self.ring)
         self.muted = False
 
+    def leave_shadows(self):
+        """Rings by the doorbell registers alone: the controller looks at no shadows any more. It has no such queue."""
+        self.ring.sq_shadow = self.ring.sq_event = self.ring.cq_shadow = self.ring.cq_event = NULL
+
     def give_back(self):
         """Gives the rings' memory back. Nothing is outstanding, and the device knows no such queue."""
         self.suspended = self.muted = True
