@@ -13,12 +13,11 @@ from aionvme.mock import MockController
 from aionvme.tests.journeys import (
     OTHERS,
     PLACES,
-    PLAIN_METADATA,
-    PROTECTED,
     WRITING,
     Device,
     Journey,
     Layout,
+    with_metadata,
 )
 from aionvme.tests.vm.manifest import Manifest, Record, mismatches
 
@@ -85,14 +84,14 @@ def _name(value: Journey | Layout) -> str:
 
 @pytest.mark.parametrize(
     ("layout", "journey"),
-    [(layout, journey) for layout in LAYOUTS for journey in (PROTECTED if layout.pi else PLAIN_METADATA)],
+    [(layout, journey) for layout in LAYOUTS for journey in with_metadata(layout)],
     ids=_name,
 )
 async def test_metadata_journey(journey: Journey, layout: Layout, tmp_path: Path) -> None:
     """A journey with metadata comes to its end, and the mock has the data and the metadata that it wrote."""
     folder, size, block_size = tmp_path, 2 << 20, 512
     manifest, images = Manifest(folder), {name: folder / name for name in ("data", "metadata")}
-    with MockController(size=size, lba=block_size, **asdict(layout)) as mock:
+    with MockController(size=size, lba=block_size, mssrl=5, mcl=7, **asdict(layout)) as mock:
         device = Device(
             mock,
             "JOURNEY",
