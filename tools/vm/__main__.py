@@ -54,7 +54,7 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--name", default=name, help="folder under .vm/runs for what is left (default: %(default)s)"
     )
     parser.add_argument("--drive", action="append", type=str, metavar="NAME:BLOCK_SIZE:SIZE[:OPTIONS]",
-                        help="an NVMe controller with one namespace; repeatable (default: three)")  # fmt: skip
+                        help="an NVMe controller with one namespace; repeatable (default: four)")  # fmt: skip
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
     parser.add_argument(
         "--hugepages", type=int, default=64, metavar="N", help="2 MiB pages set aside in the guest"

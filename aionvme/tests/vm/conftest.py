@@ -85,7 +85,8 @@ class Machine:
     """The guest machine.
 
     Attributes:
-        drives: controllers alone in their IOMMU group, by name (`block512`, `block4096`, `formats` unless chosen).
+        drives: controllers alone in their IOMMU group, by name; unless chosen `block512`, `block4096`, `formats` and
+            `buffered`.
         shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
         not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
         hugepages: 2 MiB pages that the guest kernel has set aside.
