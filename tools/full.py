@@ -149,14 +149,24 @@ def under_sanitizers(table: Table, paths: Sequence[str], *, built: bool = False)
     if not built and (problem := _build_sanitized()):
         table.broke(what, began, problem)
         return
+    # To files: what a process writes while pytest captures it is lost when the sanitizer ends it.
+    logs = REPORTS / "sanitizers"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
     # Objects by malloc, so that the sanitizer sees where one ends. Python itself leaves memory at exit.
     environment = {
         "LD_PRELOAD": " ".join(_library(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")),
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1"
+        f":log_path={logs}/address",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:log_path={logs}/undefined",
         "PYTHONMALLOC": "malloc",
     }
     suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment)
+    reports = sorted(logs.iterdir())
+    for report in reports:
+        print(report.read_text(errors="replace"), flush=True)
+    if reports:
+        table.broke(f"{what}, their reports", began, f"{len(reports)} of them, see above")
 
 
 def _library(name: str) -> str:
