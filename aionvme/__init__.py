@@ -34,10 +34,12 @@ from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.directives import DirectiveType
+from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
+from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.reservation import (
     AcquireAction,
     Cptpl,
@@ -71,6 +73,9 @@ __all__ = [
     "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
+    "FeatureCapabilities",
+    "FeatureId",
+    "FeatureSelect",
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",
