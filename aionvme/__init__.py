@@ -1,6 +1,7 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
 from aionvme.admin.controller import Controller
+from aionvme.admin.event_stream import AsyncEvent, EventStream
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
@@ -34,6 +35,16 @@ from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.directives import DirectiveType
+    ErrorEvent,
+    EventMask,
+    EventType,
+    ImmediateEvent,
+    IoCommandEvent,
+    NoticeEvent,
+    OneShotEvent,
+    SmartEvent,
+)
+from aionvme.spec.events import (
 from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
@@ -59,6 +70,7 @@ __all__ = [
     "AcquireAction",
     "AddressError",
     "ArbMechanism",
+    "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
     "CommitAction",
@@ -73,6 +85,10 @@ __all__ = [
     "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
+    "ErrorEvent",
+    "EventMask",
+    "EventStream",
+    "EventType",
     "FeatureCapabilities",
     "FeatureId",
     "FeatureSelect",
@@ -81,6 +97,8 @@ __all__ = [
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
+    "ImmediateEvent",
+    "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
     "LbaStatus",
@@ -89,7 +107,9 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NoticeEvent",
     "NvmeError",
+    "OneShotEvent",
     "Operation",
     "OperationFailedError",
     "PathError",
@@ -104,6 +124,7 @@ __all__ = [
     "ReservationType",
     "ResetNeeded",
     "SglCallbacks",
+    "SmartEvent",
     "Status",
     "StatusCode",
     "StatusCodeType",

@@ -407,6 +407,16 @@ class MockController:
         with self._machine:
             self._admin.events.report(kind, information, page)
 
+    @property
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""
+        return self._admin.critical_warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
+        with self._machine:
+            self._admin.critical_warning = bits & 0xFF
+
     # -- inspection ------------------------------------------------------------------------------------------
 
     @property
