@@ -4,7 +4,19 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import beside, commands, copies, data, faults, life, places, protection, queues, vectors
+from aionvme.tests.journeys import (
+    beside,
+    commands,
+    copies,
+    data,
+    faults,
+    features,
+    life,
+    places,
+    protection,
+    queues,
+    vectors,
+)
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
 __all__ = ["OTHERS", "PLACES", "WRITING", "Device", "Journey", "Layout", "with_metadata"]
@@ -25,6 +37,7 @@ OTHERS: tuple[Journey, ...] = (
     *life.OTHERS,
     *commands.OTHERS,
     *vectors.OTHERS,
+    *features.OTHERS,
 )
 # Those for a controller with a memory buffer and shadow doorbells. All of them record.
 PLACES: tuple[Journey, ...] = places.PLACES
