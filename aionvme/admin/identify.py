@@ -14,7 +14,11 @@ from aionvme.spec.identify import (
     decode_namespace_descriptors,
     decode_nsid_list,
 )
-from aionvme.spec.identify_sets import IdentifyIndependentNamespace, IdentifyNvmController, IdentifyNvmNamespace
+from aionvme.spec.identify_sets import (
+    IdentifyIndependentNamespace,
+    IdentifyNvmController,
+    IdentifyNvmNamespace,
+)
 from aionvme.spec.namespaces import PrimaryControllerCapabilities, decode_secondary_controllers
 from aionvme.spec.opcodes import Cns, CommandSet
 

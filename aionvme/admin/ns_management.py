@@ -29,9 +29,7 @@ class NamespaceCommands(ListCommands):
     is detached or deleted while the controller has them are the controller's to end, with Invalid Namespace as a rule.
     """
 
-    def create_ns(
-        self, spec: NamespaceSpec, *, csi: int = 0, timeout: float | None = None
-    ) -> Operation[int]:
+    def create_ns(self, spec: NamespaceSpec, *, csi: int = 0, timeout: float | None = None) -> Operation[int]:
         """Creates a namespace and gives its identifier. It is attached to no controller: see `attach_ns`.
 
         Args:
@@ -189,7 +187,9 @@ class NamespaceCommands(ListCommands):
             return (self._core.data.cntlid,)
         cntlids = sorted((controllers,) if isinstance(controllers, int) else controllers)
         if not 1 <= len(cntlids) <= MOST_CONTROLLERS:
-            raise UsageError(f"controllers must be from 1 to {MOST_CONTROLLERS} identifiers, not {len(cntlids)}")
+            raise UsageError(
+                f"controllers must be from 1 to {MOST_CONTROLLERS} identifiers, not {len(cntlids)}"
+            )
         if len(set(cntlids)) != len(cntlids):
             raise UsageError(f"controllers: an identifier is there twice: {cntlids}")
         if not 0 <= cntlids[0] <= cntlids[-1] <= _LARGEST_CNTLID:

@@ -42,7 +42,7 @@ class Admin:
         self._security = Security(machine)
         self._identify = Identify(options, subsystem, member, self.firmware)
         self.features = Features(machine, options, subsystem, member)
-        self.logs = LogPages(machine, options, self.features, self.firmware)
+        self.logs = LogPages(machine, options, self.features, self.firmware, subsystem, member)
         self.events = Events(machine, options.event_limit, self.features)
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
@@ -73,6 +73,7 @@ class Admin:
         self.events.reset()
         self.features.reset()
         self.firmware.reset(ResetNeeded.CONTROLLER)
+        self.logs.reset()
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
 
@@ -200,10 +201,22 @@ class Admin:
         self._give(sqe, self.logs.answer(sqe))
         if not sqe.cdw10 >> 15 & 1:  # RAE: retain asynchronous event
             lid = sqe.cdw10 & 0xFF
-            if lid == LogPageId.CHANGED_NAMESPACES:
-                self.logs.changed.clear()
+            self.logs.was_read(lid)
             self.events.page_was_read(lid)
         return 0
+
+    def capture_telemetry(self) -> None:
+        """The controller captures its state, and says so (5.2.1, telemetry log changed) where that was switched on."""
+        self.logs.telemetry.capture()
+        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 10 & 1:
+            self.events.report(2, 2, LogPageId.TELEMETRY_CONTROLLER)
+
+    def set_ana_state(self, state: int) -> None:
+        """The namespaces are reached otherwise, and the controller says so where that was switched on."""
+        self.logs.media.ana_state = state
+        self.logs.media.ana_changes += 1
+        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 11 & 1:
+            self.events.report(2, 3, LogPageId.ANA)
 
     def _receive_directive(self, sqe: Sqe) -> int:
         return self._give(sqe, directives.receive(sqe, self._options.max_transfer))

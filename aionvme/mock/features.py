@@ -298,6 +298,11 @@ class Features:
         self._behave(self._take(sqe, _BEHAVIOR_BYTES))
         return 0
 
+    @property
+    def behavior(self) -> bytes:
+        """Host Behavior Support, as the host said it."""
+        return self._behavior
+
     def _behave(self, behavior: bytes) -> None:
         self._behavior = behavior
         self._machine.set_limits({"cdfe": int.from_bytes(behavior[4:6], "little")})

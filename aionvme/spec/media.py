@@ -31,7 +31,9 @@ class FormatCdw10(Bits, width=32):
     lbafu = bits(12, 2, "LBA format, bits 5:4")
 
 
-def format_nvm(nsid: int, *, lbaf: int, ses: int = 0, pi: int = 0, pil: bool = False, mset: bool = False) -> bytes:
+def format_nvm(
+    nsid: int, *, lbaf: int, ses: int = 0, pi: int = 0, pil: bool = False, mset: bool = False
+) -> bytes:
     """Format NVM (NVMe Base 2.0, 5.14)."""
     if not 0 <= lbaf < 64:
         raise ValueError(f"lbaf {lbaf}: does not fit in 6 bits")

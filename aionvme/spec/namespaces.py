@@ -91,9 +91,7 @@ def delete_namespace(nsid: int) -> bytes:
 
 def namespace_attachment(nsid: int, action: int) -> bytes:
     """Namespace Attachment (NVMe Base 2.0, 5.22); its data is a controller list."""
-    return Sqe(
-        opc=AdminOpcode.NAMESPACE_ATTACHMENT, nsid=nsid, cdw10=SelectCdw10(sel=action).value
-    ).encode()
+    return Sqe(opc=AdminOpcode.NAMESPACE_ATTACHMENT, nsid=nsid, cdw10=SelectCdw10(sel=action).value).encode()
 
 
 # -- primary and secondary controllers -----------------------------------------------------------------------
@@ -158,5 +156,7 @@ def decode_secondary_controllers(data: Buffer) -> tuple[SecondaryController, ...
     """The entries of a secondary controller list."""
     whole: Any = SecondaryControllerList.decode(data)
     if whole.count > _MOST_SECONDARY:
-        raise DecodeError(f"a secondary controller list has {_MOST_SECONDARY} entries at most, not {whole.count}")
+        raise DecodeError(
+            f"a secondary controller list has {_MOST_SECONDARY} entries at most, not {whole.count}"
+        )
     return tuple(whole.entries[: whole.count])
