@@ -1,11 +1,11 @@
-"""Owns which log pages and features Identify Controller says that there are."""
+"""Owns which features Identify Controller says that there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aionvme.spec.opcodes import FeatureId, LogPageId
+from aionvme.spec.opcodes import FeatureId
 
 if TYPE_CHECKING:
     from aionvme import IdentifyController
@@ -16,25 +16,6 @@ Says = Callable[["IdentifyController"], int | bool]
 def _always(_data: IdentifyController) -> bool:
     return True
 
-
-# Base 2.0, 5.16.1 and 5.17.2.1. Those that are not here are of other command sets, or only of fabrics.
-_LOG_PAGES: dict[int, Says] = {
-    LogPageId.SUPPORTED_LOG_PAGES: lambda data: data.lpa >> 5 & 1,
-    LogPageId.ERROR_INFORMATION: _always,
-    LogPageId.SMART: _always,
-    LogPageId.FIRMWARE_SLOT: _always,
-    LogPageId.CHANGED_NAMESPACES: lambda data: data.oaes >> 8 & 1,
-    LogPageId.COMMAND_EFFECTS: lambda data: data.lpa >> 1 & 1,
-    LogPageId.DEVICE_SELF_TEST: lambda data: data.oacs >> 4 & 1,
-    LogPageId.TELEMETRY_HOST: lambda data: data.lpa >> 3 & 1,
-    LogPageId.TELEMETRY_CONTROLLER: lambda data: data.lpa >> 3 & 1,
-    LogPageId.ENDURANCE_GROUP: lambda data: data.ctratt >> 4 & 1,
-    LogPageId.ANA: lambda data: data.cmic >> 3 & 1,
-    LogPageId.PERSISTENT_EVENTS: lambda data: data.lpa >> 4 & 1,
-    LogPageId.FEATURE_EFFECTS: lambda data: data.lpa >> 5 & 1,
-    LogPageId.RESERVATION_NOTIFICATION: lambda data: data.oncs >> 5 & 1,
-    LogPageId.SANITIZE_STATUS: lambda data: data.sanicap & 7,
-}
 
 # Base 2.0, 5.27.1 and figure 317.
 _FEATURES: dict[int, Says] = {
@@ -57,12 +38,6 @@ _FEATURES: dict[int, Says] = {
     FeatureId.RESERVATION_NOTIFICATION_MASK: lambda data: data.oncs >> 5 & 1,
     FeatureId.RESERVATION_PERSISTENCE: lambda data: data.oncs >> 5 & 1,
 }
-
-
-def has_log_page(data: IdentifyController, lid: int) -> bool:
-    """Whether a controller says that it has a log page."""
-    says = _LOG_PAGES.get(lid)
-    return says is not None and bool(says(data))
 
 
 def has_feature(data: IdentifyController, fid: int) -> bool:

@@ -12,8 +12,8 @@ import pytest
 import aionvme
 from aionvme import Status, StatusCode, spdk
 from aionvme.spdk.failing import errno_of
-from aionvme.spdk.support import has_feature, has_log_page
-from aionvme.spec.opcodes import FeatureId, LogPageId
+from aionvme.spdk.support import has_feature
+from aionvme.spec.opcodes import FeatureId
 
 
 @attrs.frozen
@@ -95,20 +95,6 @@ def test_status_in_words() -> None:
     ]
 
 
-LOG_PAGES: list[tuple[int, dict[str, Any]]] = [
-    (LogPageId.SUPPORTED_LOG_PAGES, {"lpa": 1 << 5}),
-    (LogPageId.CHANGED_NAMESPACES, {"oaes": 1 << 8}),
-    (LogPageId.COMMAND_EFFECTS, {"lpa": 1 << 1}),
-    (LogPageId.DEVICE_SELF_TEST, {"oacs": 1 << 4}),
-    (LogPageId.TELEMETRY_HOST, {"lpa": 1 << 3}),
-    (LogPageId.TELEMETRY_CONTROLLER, {"lpa": 1 << 3}),
-    (LogPageId.ENDURANCE_GROUP, {"ctratt": 1 << 4}),
-    (LogPageId.ANA, {"cmic": 1 << 3}),
-    (LogPageId.PERSISTENT_EVENTS, {"lpa": 1 << 4}),
-    (LogPageId.FEATURE_EFFECTS, {"lpa": 1 << 5}),
-    (LogPageId.RESERVATION_NOTIFICATION, {"oncs": 1 << 5}),
-    (LogPageId.SANITIZE_STATUS, {"sanicap": 2}),
-]
 FEATURES: list[tuple[int, dict[str, Any]]] = [
     (FeatureId.VOLATILE_WRITE_CACHE, {"vwc": 1}),
     (FeatureId.AUTONOMOUS_POWER_STATE_TRANSITION, {"apsta": 1}),
@@ -123,13 +109,6 @@ FEATURES: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("lid", "fields"), LOG_PAGES)
-def test_log_pages(lid: int, fields: dict[str, Any]) -> None:
-    """An optional page is there with its bit of Identify Controller alone."""
-    assert has_log_page(aionvme.IdentifyController(**fields), lid)
-    assert not has_log_page(aionvme.IdentifyController(), lid)
-
-
 @pytest.mark.parametrize(("fid", "fields"), FEATURES)
 def test_features(fid: int, fields: dict[str, Any]) -> None:
     """An optional feature is there with its bit of Identify Controller alone."""
@@ -138,7 +117,6 @@ def test_features(fid: int, fields: dict[str, Any]) -> None:
 
 
 def test_what_is_always_there() -> None:
-    """The mandatory pages and features are there with no bit set."""
+    """The mandatory features are there with no bit set."""
     data = aionvme.IdentifyController()
-    assert [lid for lid in range(256) if has_log_page(data, lid)] == [1, 2, 3]
     assert [fid for fid in range(256) if has_feature(data, fid)] == [1, 2, 4, 5, 7, 8, 9, 10, 11]
