@@ -4,7 +4,7 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import commands, data, faults, life, protection, queues, vectors
+from aionvme.tests.journeys import commands, data, faults, life, log_pages, protection, queues, vectors
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
 __all__ = ["OTHERS", "PLAIN_METADATA", "PROTECTED", "WRITING", "Device", "Journey", "Layout"]
@@ -25,6 +25,7 @@ OTHERS: tuple[Journey, ...] = (
     *life.OTHERS,
     *commands.OTHERS,
     *vectors.OTHERS,
+    *log_pages.OTHERS,
 )
 # Those for namespaces with metadata and no protection information, and with it. All of them record.
 PLAIN_METADATA: tuple[Journey, ...] = protection.PLAIN
