@@ -35,6 +35,7 @@ from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.directives import DirectiveType
+from aionvme.spec.events import (
     ErrorEvent,
     EventMask,
     EventType,
@@ -44,7 +45,6 @@ from aionvme.spec.directives import DirectiveType
     OneShotEvent,
     SmartEvent,
 )
-from aionvme.spec.events import (
 from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace

@@ -4,7 +4,17 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import commands, data, faults, features, life, protection, queues, vectors
+from aionvme.tests.journeys import (
+    commands,
+    data,
+    faults,
+    features,
+    life,
+    log_pages,
+    protection,
+    queues,
+    vectors,
+)
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
 __all__ = ["OTHERS", "PLAIN_METADATA", "PROTECTED", "WRITING", "Device", "Journey", "Layout"]
@@ -26,6 +36,7 @@ OTHERS: tuple[Journey, ...] = (
     *commands.OTHERS,
     *vectors.OTHERS,
     *features.OTHERS,
+    *log_pages.OTHERS,
 )
 # Those for namespaces with metadata and no protection information, and with it. All of them record.
 PLAIN_METADATA: tuple[Journey, ...] = protection.PLAIN
