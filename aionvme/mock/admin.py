@@ -15,6 +15,7 @@ from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
 from aionvme.spec.firmware import ResetNeeded
+from aionvme.spec.intel_features import IntelFeatureId
 from aionvme.spec.lba_status import LbaStatusAction, LbaStatusCdw13, LbaStatusDescriptor, LbaStatusHead
 from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId
 from aionvme.spec.registers import Cc, Reg
@@ -42,7 +43,7 @@ class Admin:
         self._security = Security(machine)
         self._identify = Identify(options, subsystem, member, self.firmware)
         self.features = Features(machine, options, subsystem, member)
-        self.logs = LogPages(machine, options, self.features, self.firmware)
+        self.logs = LogPages(machine, options, self.features, self.firmware, subsystem, member)
         self.events = Events(machine, options.event_limit, self.features)
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
@@ -72,7 +73,9 @@ class Admin:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
         self.features.reset()
+        self._follow_intel()
         self.firmware.reset(ResetNeeded.CONTROLLER)
+        self.logs.reset()
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
 
@@ -202,10 +205,22 @@ class Admin:
         self._give(sqe, self.logs.answer(sqe))
         if not sqe.cdw10 >> 15 & 1:  # RAE: retain asynchronous event
             lid = sqe.cdw10 & 0xFF
-            if lid == LogPageId.CHANGED_NAMESPACES:
-                self.logs.changed.clear()
+            self.logs.was_read(lid)
             self.events.page_was_read(lid)
         return 0
+
+    def capture_telemetry(self) -> None:
+        """The controller captures its state, and says so (5.2.1, telemetry log changed) where that was switched on."""
+        self.logs.telemetry.capture()
+        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 10 & 1:
+            self.events.report(2, 2, LogPageId.TELEMETRY_CONTROLLER)
+
+    def set_ana_state(self, state: int) -> None:
+        """The namespaces are reached otherwise, and the controller says so where that was switched on."""
+        self.logs.media.ana_state = state
+        self.logs.media.ana_changes += 1
+        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 11 & 1:
+            self.events.report(2, 3, LogPageId.ANA)
 
     def _receive_directive(self, sqe: Sqe) -> int:
         return self._give(sqe, directives.receive(sqe, self._options.max_transfer))
@@ -233,11 +248,16 @@ class Admin:
 
     def _set_features(self, sqe: Sqe) -> int:
         dw0 = self.features.set(sqe)
+        self._follow_intel()
         if sqe.cdw10 & 0xFF in (FeatureId.TEMPERATURE_THRESHOLD, FeatureId.ASYNC_EVENT_CONFIGURATION):
             self._look_at_temperature()
         if sqe.cdw10 & 0xFF == FeatureId.ASYNC_EVENT_CONFIGURATION:
             self.events.warning(self.logs.warning)  # what is true when it is switched on is told
         return dw0
+
+    def _follow_intel(self) -> None:
+        if self.logs.intel is not None:
+            self.logs.intel.tracks_latency = bool(self.features.value(IntelFeatureId.LATENCY_TRACKING))
 
     def _look_at_temperature(self) -> None:
         """A threshold that is passed is a critical warning, where that event is switched on (5.27.1.8)."""

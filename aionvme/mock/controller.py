@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
-from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
+from aionvme.mock.config_space import DEVICE, ConfigSpace
 from aionvme.mock.function import MockFunction
-from aionvme.mock.host_buffer import HostMemoryState
+from aionvme.mock.identify import vendor_of
 from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
-from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.options import LPA, MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
 from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
@@ -41,7 +43,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController:
+class MockController(LogScripts, Powered):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -71,6 +73,11 @@ class MockController:
             given.
         cmb: Bytes of controller memory buffer, for submission queues; 0 for none.
         shadow_doorbells: Doorbell Buffer Config is supported.
+        intel: It is a device of Intel's, with Intel's log pages.
+        lpa: Log page attributes; a bit that is 0 switches off what it tells of, offsets among that (bit 2).
+        telemetry: Bytes of data areas 1 to 3 of the telemetry logs, a multiple of 512; area 4 has half as much again.
+        ana: Asymmetric namespace access is reported: all namespaces are in one optimized group.
+        fdp: Reclaim unit handles of an endurance group with flexible data placement; 0 for no such group.
         subsystem: A mock of whose NVM subsystem this is one more controller: it has the same namespaces and
             reservations. `namespaces`, `size` and all of that kind are that one's.
         commands: See `CommandOptions`.
@@ -112,6 +119,11 @@ class MockController:
         sts: int = 0,
         cmb: int = 0,
         shadow_doorbells: bool = True,
+        intel: bool = False,
+        lpa: int = LPA,
+        telemetry: int = 64 << 10,
+        ana: bool = False,
+        fdp: int = 0,
         subsystem: MockController | None = None,
         **commands: Unpack[CommandOptions],
     ) -> None:
@@ -124,14 +136,16 @@ class MockController:
             namespaces, storage = subsystem.options.namespaces, subsystem.options.storage
         options = MockOptions.make(
             namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
+            intel=intel, lpa=lpa, telemetry=telemetry, ana=ana, fdp=fdp,
             serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
             ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
             num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
         )  # fmt: skip
         self.options: MockOptions = options
+        vendor = vendor_of(options)
         self.pci_dev = PciDevice(
-            f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR
+            f"mock:{next(_numbers)}", vendor_id=vendor, device_id=DEVICE, subvendor_id=vendor
         )
         nqueues = num_io_queues + 1
         table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
@@ -151,7 +165,7 @@ class MockController:
         self._admin = Admin(self._machine, options, self._subsystem, self._member)
         self._machine.handler = self._admin
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
-        self._config = ConfigSpace(self._machine, num_irqs, table)
+        self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None
@@ -368,13 +382,6 @@ class MockController:
             self._registers.remove()
             self._config.removed = True
 
-    def power_cycle(self) -> None:
-        """Power goes and comes back: all is as after power on, but for what was saved."""
-        with self._machine:
-            self._registers.reset()
-            self._admin.power_loss()
-        self._subsystem.power_cycle()
-
     def inject_cqe(
         self,
         qid: int,
@@ -435,12 +442,6 @@ class MockController:
         if state is None:
             raise UsageError(f"there never was a submission queue {qid}")
         return state
-
-    @property
-    def host_memory(self) -> HostMemoryState:
-        """What the host lent it, and whether it was left alone (host memory buffer)."""
-        with self._machine:
-            return self._admin.features.buffer.state
 
     @property
     def num_queues(self) -> int:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.mock import persistent
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
 from aionvme.mock.feature_table import MAX_TMT, MIN_TMT, POWER_STATES, WARNING_KELVIN
@@ -15,6 +16,7 @@ from aionvme.spec.identify import (
     IdentifyController,
     IdentifyNamespace,
     LbaFormat,
+    Lpa,
     NamespaceDescriptor,
     Nidt,
     Oacs,
@@ -28,6 +30,7 @@ from aionvme.spec.identify_sets import (
     IdentifyNvmController,
     IdentifyNvmNamespace,
 )
+from aionvme.spec.intel import INTEL_VID
 from aionvme.spec.opcodes import Cns, CommandSet
 from aionvme.spec.status import StatusCode
 
@@ -157,7 +160,11 @@ class Identify:
         """Of any I/O command set (Base 2.0, 5.17.2.8): NSTAT, byte 14, says that it is ready."""
         config = self._config(sqe.nsid)
         return IdentifyIndependentNamespace(
-            nmic=int(self._subsystem.shared), rescap=_rescap(self._options), nstat=int(config.active)
+            nmic=int(self._subsystem.shared),
+            anagrpid=int(self._options.ana),
+            endgid=int(self._options.fdp > 0),
+            rescap=_rescap(self._options),
+            nstat=int(config.active),
         ).encode()
 
     def _attached_controllers(self, sqe: Sqe) -> bytes:
@@ -194,28 +201,44 @@ def _eui64(nsid: int, subsystem: Subsystem) -> bytes:
     return _nguid(nsid, subsystem)[:8]
 
 
+def subsystem_nqn(subsystem: Subsystem) -> str:
+    """SUBNQN."""
+    return f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}"
+
+
+def vendor_of(options: MockOptions) -> int:
+    """PCI vendor of the device."""
+    return INTEL_VID if options.intel else VENDOR
+
+
 def _rescap(options: MockOptions) -> int:
     """All types, persistence, and Ignore Existing Key as of 1.3."""
     return 0xFF if options.commands.oncs & RESERVATIONS else 0
 
 
+def _ctratt(options: MockOptions) -> int:
+    """128-bit host identifier, permissive mode, recovery levels, endurance groups and FDP, guards over 16 bits."""
+    extended_formats = any(config.pi and config.guard == 64 for config in options.namespaces)
+    groups = options.fdp > 0
+    return 1 | 1 << 1 | (options.commands.rrls > 0) << 3 | groups << 4 | groups << 19 | extended_formats << 15
+
+
 def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revision: str) -> IdentifyController:
     commands = options.commands
-    extended_formats = any(config.pi and config.guard == 64 for config in options.namespaces)
     return IdentifyController(
-        vid=VENDOR,
-        ssvid=VENDOR,
+        vid=vendor_of(options),
+        ssvid=vendor_of(options),
         sn=options.serial,
         mn=options.model,
         fr=revision,
         rab=6,
         mdts=options.mdts,
-        cmic=subsystem.shared << 1,
+        cmic=subsystem.shared << 1 | options.ana << 3,
         cntlid=cntlid,
         ver=0x00020000,
-        oaes=1 << 8,  # namespace attribute notices
-        # 128-bit host identifier, permissive mode, read recovery levels; guards of more than 16 bits
-        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | extended_formats << 15,
+        # Notices of namespace attributes, telemetry, and asymmetric access.
+        oaes=1 << 8 | (Lpa(options.lpa).telemetry and 1 << 10) | options.ana << 11,
+        ctratt=_ctratt(options),
         rrls=commands.rrls,
         apsta=1,
         hctma=1,
@@ -231,12 +254,19 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         aerl=options.event_limit - 1,
         frmw=FRMW,
         fwug=GRANULARITY // 4096,
-        lpa=1 << 1 | 1 << 2 | 1 << 5,  # command effects, extended data, supported log pages
+        lpa=options.lpa,
+        pels=persistent.UNITS if Lpa(options.lpa).persistent_events else 0,
         elpe=ERROR_LOG_ENTRIES - 1,
         npss=len(POWER_STATES) - 1,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
         oacs=_OACS | options.shadow_doorbells << 8,
+        endgidmax=int(options.fdp > 0),
+        # All states are reported; there is one group.
+        anatt=10 * options.ana,
+        anacap=0x1F * options.ana,
+        anagrpmax=int(options.ana),
+        nanagrpid=int(options.ana),
         tnvmcap=sum(config.size for config in options.namespaces),
         sqes=0x66,
         cqes=0x44,
@@ -246,7 +276,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         ocfs=commands.ocfs,
         sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
-        subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}",
+        subnqn=subsystem_nqn(subsystem),
         psd=POWER_STATES,
     )
 
@@ -270,6 +300,8 @@ def _namespace(
         dlfeat=1 | 1 << 3,  # a deallocated block reads as zeros, with a guard of FFh; so does DEAC
         noiob=config.noiob,
         nvmcap=config.size,
+        anagrpid=int(options.ana),
+        endgid=int(options.fdp > 0),
         nguid=_nguid(nsid, subsystem),
         eui64=_eui64(nsid, subsystem),
         lbaf=(LbaFormat(ms=config.metadata, lbads=config.lba.bit_length() - 1),),

@@ -25,6 +25,7 @@ def test_every_example_is_tested() -> None:
         "callbacks.py",
         "hello_world.py",
         "identify.py",
+        "log_pages.py",
         "many_reads.py",
         "reservation.py",
         "spdk_port.py",
@@ -125,3 +126,21 @@ def test_reservation_is_careful(words: list[str]) -> None:
     ended = _run("reservation.py", *words)
     assert ended.returncode == 2
     assert "--overwrite" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "last"),
+    [
+        ([], "Sold as: aionvme mock of an Intel SSD"),
+        (["mock:?telemetry=0"], "Telemetry: 512 bytes of data area 1"),
+        (["mock:?lpa=0"], "Firmware: slot 1 of"),
+    ],
+)
+def test_log_pages(address: list[str], last: str) -> None:
+    """It lists the pages that there are, and prints some of those."""
+    ended = _run("log_pages.py", *address)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert "02h smart" in lines
+    assert "SMART: 37 C, 100 % spare" in ended.stdout
+    assert lines[-1].rpartition("\r")[2].startswith(last)
