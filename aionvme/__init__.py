@@ -1,8 +1,12 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
-from aionvme.admin.commands import FeatureValue
 from aionvme.admin.controller import Controller
+from aionvme.admin.event_stream import AsyncEvent, EventStream
+from aionvme.admin.features import FeatureValue
+from aionvme.admin.firmware import FirmwareCommitted
+from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, probe, run
 from aionvme.errors import (
     AddressError,
@@ -15,6 +19,7 @@ from aionvme.errors import (
     GenericStatusError,
     MediaError,
     NvmeError,
+    OperationFailedError,
     PathError,
     QueueFullError,
     StatusError,
@@ -29,7 +34,20 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.spec.directives import DirectiveType
+from aionvme.spec.events import (
+    ErrorEvent,
+    EventMask,
+    EventType,
+    ImmediateEvent,
+    IoCommandEvent,
+    NoticeEvent,
+    OneShotEvent,
+    SmartEvent,
+)
+from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
     AcquireAction,
@@ -39,7 +57,10 @@ from aionvme.spec.reservation import (
     ReservationStatus,
     ReservationType,
 )
+from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
+from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
+from aionvme.spec.virtualization import VirtualizationAction, VirtualResource
 
 __version__ = "0.1.0.dev0"
 
@@ -47,8 +68,10 @@ __all__ = [
     "AcquireAction",
     "AddressError",
     "ArbMechanism",
+    "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
+    "CommitAction",
     "Completion",
     "Controller",
     "ControllerFailedError",
@@ -57,19 +80,36 @@ __all__ = [
     "ControllerResetError",
     "Cptpl",
     "DecodeError",
+    "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
+    "ErrorEvent",
+    "EventMask",
+    "EventStream",
+    "EventType",
     "FeatureValue",
+    "FirmwareCommitted",
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
+    "ImmediateEvent",
+    "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
+    "LbaStatus",
+    "LbaStatusAction",
+    "LockdownInterface",
+    "LockdownScope",
     "MediaError",
     "Namespace",
+    "NoticeEvent",
     "NvmeError",
+    "OneShotEvent",
+    "Operation",
+    "OperationFailedError",
     "PathError",
     "PciDevice",
+    "Progress",
     "QPrio",
     "QueueFullError",
     "RegisterAction",
@@ -77,16 +117,24 @@ __all__ = [
     "Request",
     "ReservationStatus",
     "ReservationType",
+    "ResetNeeded",
     "SglCallbacks",
+    "SmartEvent",
     "Status",
     "StatusCode",
     "StatusCodeType",
     "StatusError",
     "UsageError",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VendorStatusError",
+    "VirtualResource",
+    "VirtualizationAction",
     "WrongLoopError",
     "connect",
     "discover",
     "probe",
+    "register_vendor",
     "run",
 ]

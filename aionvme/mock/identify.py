@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
+from aionvme.mock.feature_table import MAX_TMT, MIN_TMT, POWER_STATES, WARNING_KELVIN
+from aionvme.mock.firmware import FRMW, GRANULARITY, Firmware
 from aionvme.mock.refusal import Refused
 from aionvme.spec.identify import (
     IdentifyController,
@@ -15,7 +17,7 @@ from aionvme.spec.identify import (
     LbaFormat,
     NamespaceDescriptor,
     Nidt,
-    PowerState,
+    Oacs,
     encode_controller_list,
     encode_namespace_descriptors,
     encode_nsid_list,
@@ -35,17 +37,19 @@ if TYPE_CHECKING:
     from aionvme.spec.entries import Sqe
 
 ALL_NAMESPACES = 0xFFFFFFFF
-WARNING_KELVIN, CRITICAL_KELVIN = 343, 373
+CRITICAL_KELVIN = 373
 ERROR_LOG_ENTRIES = 64
 _NBYTES = 4096
+_OACS = Oacs(security=1, firmware=1, directives=1, lba_status=1, lockdown=1).value
 _NAMES = uuid.UUID("5e0ad6a0-6b0c-4f5c-9f57-3f4a2f0a6a11")
 
 
 class Identify:
     """The structures of one controller. `answer` gives 4096 bytes, or raises `Refused`."""
 
-    def __init__(self, options: MockOptions, subsystem: Subsystem, member: int) -> None:
+    def __init__(self, options: MockOptions, subsystem: Subsystem, member: int, firmware: Firmware) -> None:
         self._options = options
+        self._firmware = firmware
         self._subsystem = subsystem
         self._cntlid = member + 1
         self._answers: dict[int, Callable[[Sqe], bytes]] = {
@@ -98,7 +102,7 @@ class Identify:
     # -- by CNS ----------------------------------------------------------------------------------------------
 
     def _controller(self, _sqe: Sqe) -> bytes:
-        return _controller(self._options, self._subsystem, self._cntlid).encode()
+        return _controller(self._options, self._subsystem, self._cntlid, self._firmware.revision).encode()
 
     def _namespace(self, sqe: Sqe) -> bytes:
         """Zeros for an inactive identifier. All of them (FFFFFFFFh) needs namespace management."""
@@ -195,7 +199,7 @@ def _rescap(options: MockOptions) -> int:
     return 0xFF if options.commands.oncs & RESERVATIONS else 0
 
 
-def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> IdentifyController:
+def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revision: str) -> IdentifyController:
     commands = options.commands
     extended_formats = any(config.pi and config.guard == 64 for config in options.namespaces)
     return IdentifyController(
@@ -203,24 +207,36 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> Iden
         ssvid=VENDOR,
         sn=options.serial,
         mn=options.model,
-        fr=options.firmware,
+        fr=revision,
         rab=6,
         mdts=options.mdts,
         cmic=subsystem.shared << 1,
         cntlid=cntlid,
         ver=0x00020000,
         oaes=1 << 8,  # namespace attribute notices
-        ctratt=1 | extended_formats << 15,  # 128-bit host identifier; guards of more than 16 bits
+        # 128-bit host identifier, permissive mode, read recovery levels; guards of more than 16 bits
+        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | extended_formats << 15,
+        rrls=commands.rrls,
+        apsta=1,
+        hctma=1,
+        mntmt=MIN_TMT,
+        mxtmt=MAX_TMT,
+        hmpre=commands.hmpre,
+        hmmin=commands.hmmin,
+        hmminds=commands.hmminds,
+        hmmaxd=commands.hmmaxd,
+        nwpc=commands.nwpc,
         cntrltype=1,
         acl=options.abort_limit - 1,
         aerl=options.event_limit - 1,
-        frmw=1 | 1 << 1,  # one slot, read only
+        frmw=FRMW,
+        fwug=GRANULARITY // 4096,
         lpa=1 << 1 | 1 << 2 | 1 << 5,  # command effects, extended data, supported log pages
         elpe=ERROR_LOG_ENTRIES - 1,
-        npss=0,
+        npss=len(POWER_STATES) - 1,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
-        oacs=options.shadow_doorbells << 8,
+        oacs=_OACS | options.shadow_doorbells << 8,
         tnvmcap=sum(config.size for config in options.namespaces),
         sqes=0x66,
         cqes=0x44,
@@ -231,7 +247,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> Iden
         sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
         subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}",
-        psd=(PowerState(mp=2500),),
+        psd=POWER_STATES,
     )
 
 

@@ -14,6 +14,7 @@ from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme.mock.features import Features
+    from aionvme.mock.firmware import Firmware
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
     from aionvme.spec.entries import Sqe
@@ -30,6 +31,14 @@ _ADMIN_COMMANDS = (
     AdminOpcode.SET_FEATURES,
     AdminOpcode.GET_FEATURES,
     AdminOpcode.ASYNC_EVENT_REQUEST,
+    AdminOpcode.FIRMWARE_DOWNLOAD,
+    AdminOpcode.FIRMWARE_COMMIT,
+    AdminOpcode.SECURITY_SEND,
+    AdminOpcode.SECURITY_RECEIVE,
+    AdminOpcode.DIRECTIVE_SEND,
+    AdminOpcode.DIRECTIVE_RECEIVE,
+    AdminOpcode.LOCKDOWN,
+    AdminOpcode.GET_LBA_STATUS,
 )
 # Effects: bit 0 supported, bit 1 logical block content changes.
 _CHANGES_CONTENT = (
@@ -46,21 +55,26 @@ class LogPages:
 
     Attributes:
         changed: Namespaces whose attributes changed since the list was last read.
+        warning: Critical warnings that were made true from outside.
     """
 
-    def __init__(self, machine: Machine, options: MockOptions, features: Features) -> None:
+    def __init__(
+        self, machine: Machine, options: MockOptions, features: Features, firmware: Firmware
+    ) -> None:
         self._machine = machine
         self._options = options
         self._features = features
         self._started = time.monotonic()
         self.changed: list[int] = []
+        self.warning = 0
         self._pages: dict[int, Callable[[], bytes]] = {
             LogPageId.SUPPORTED_LOG_PAGES: self._supported,
             LogPageId.ERROR_INFORMATION: self._errors,
             LogPageId.SMART: self._smart,
-            LogPageId.FIRMWARE_SLOT: self._firmware,
+            LogPageId.FIRMWARE_SLOT: firmware.log_page,
             LogPageId.CHANGED_NAMESPACES: self._changed,
             LogPageId.COMMAND_EFFECTS: self._effects,
+            LogPageId.FEATURE_EFFECTS: features.effects,
         }
 
     def answer(self, sqe: Sqe) -> bytes:
@@ -93,7 +107,7 @@ class LogPages:
 
     def _smart(self) -> bytes:
         counted = self._machine.counters()
-        warning = 2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0
+        warning = self.warning | (2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0)
         head = struct.pack("<BHBBB", warning, COMPOSITE_KELVIN, 100, 10, 0).ljust(32, b"\0")
         hours = int((time.monotonic() - self._started) / 3600)
         numbers = (
@@ -109,10 +123,6 @@ class LogPages:
             counted["errors"],
         )
         return (head + b"".join(number.to_bytes(16, "little") for number in numbers)).ljust(512, b"\0")
-
-    def _firmware(self) -> bytes:
-        revision = self._options.firmware.encode("latin-1").ljust(8, b" ")
-        return (b"\x01" + bytes(7) + revision).ljust(512, b"\0")
 
     def _changed(self) -> bytes:
         changed = sorted(set(self.changed))

@@ -10,6 +10,8 @@ from aionvme.qpair.request import Completion, Request
 _Memory = Buffer | NDArray[Any]
 
 class AdminQueuePair(QueuePair):
+    @property
+    def max_transfer_bytes(self) -> int: ...
     def submit_admin(
         self,
         sqe: Buffer,
@@ -23,4 +25,5 @@ class AdminQueuePair(QueuePair):
         cb_arg: Any = None,
         timeout: float | None = None,
         urgent: bool = False,
+        standing: bool = False,
     ) -> Request: ...

@@ -19,15 +19,17 @@ from contextvars import copy_context
 
 cimport cython
 from cpython.exc cimport PyErr_SetObject
+from libc.stdint cimport uint16_t
 from libc.stdlib cimport free
 
 from aionvme.errors import CommandTimeoutError, status_error
-from aionvme.spec.status import Status
+from aionvme.spec.status import Status, StatusCode
 
 cdef object _CancelledError = asyncio.CancelledError
 cdef object _InvalidStateError = asyncio.InvalidStateError
 cdef object _status_from_field = Status.from_field
 cdef object _copy_context = copy_context
+cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
 
 
 @cython.final
@@ -48,6 +50,14 @@ cdef class Completion:
 
     def __repr__(self):
         return f"<Completion {self.status.name} sqid={self.sqid} cid={self.cid:#06x} dw0={self.dw0:#x}>"
+
+
+def host_completion(bint success, value=None):
+    """A completion that no device sent: of what took several commands, or none. A failure is aborted by the host."""
+    cdef Completion cpl = Completion.__new__(Completion)
+    cpl.raw_status = 0 if success else HOST_ABORTED
+    cpl.value = value
+    return cpl
 
 
 cdef class RequestOwner:
