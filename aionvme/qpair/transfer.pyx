@@ -112,7 +112,9 @@ cdef class TransferQueuePair(QueuePair):
         """Which blocks: checked against the namespace."""
         cdef uint64_t first = as_unsigned(lba, "lba", ANY64)
         count[0] = as_unsigned(nblocks, "nblocks", ANY64)
-        if count[0] == 0 or first >= ns.nblocks or count[0] > ns.nblocks - first:
+        if count[0] == 0:
+            raise UsageError("nblocks must be 1 or more, not 0")
+        if first >= ns.nblocks or count[0] > ns.nblocks - first:
             raise UsageError(
                 f"lba {lba}, nblocks {nblocks}: outside of the namespace, which has {ns.nblocks} blocks "
                 "(nblocks counts from 1)")
