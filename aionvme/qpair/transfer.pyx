@@ -67,7 +67,10 @@ cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
 
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
     """A request that owns nothing yet."""
-    cdef Request request = Request.__new__(Request)
+    cdef Request request
+    if cb_fn is not None and not callable(cb_fn):
+        raise TypeError(f"cb_fn must be callable or None, not {cb_fn!r}")
+    request = Request.__new__(Request)
     memset(&request.sqe, 0, SQE_BYTES)
     request.sqe.opcode = opcode
     request.sqe.nsid = nsid
