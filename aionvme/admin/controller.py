@@ -228,7 +228,7 @@ class Controller(AdminCommands):
         if error is not None:
             raise type(error)(*error.args)
         if self._core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the controller {self._core} is closed")
 
     # -- queue pairs ---------------------------------------------------------------------------------------------------
 
@@ -340,7 +340,7 @@ class Controller(AdminCommands):
                 await self._queues.close_io_qpair(qp)
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(UsageError(f"{self!r} is closed"))
+            core.admin.refuse(UsageError(f"the controller {core} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
                 await self._shut_down()

@@ -153,13 +153,18 @@ class Core:
             return
         self.state = State.ENDED
         self.error = error
-        logger.error("%s: %s", self, error)
+        logger.error("%s", self.about(error))
         self.cut_off()
         for qp in self.all_queues():
             qp.refuse(error)
             qp.suspend()
             qp.end_outstanding(error, True)
         self.events.end(error)
+
+    def about(self, what: object) -> str:
+        """A sentence that begins with the controller's name, whether `what` did or not."""
+        text = str(what)
+        return text if text.startswith(str(self)) else f"{self}: {text}"
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

@@ -218,7 +218,7 @@ class IoQueues:
 
     async def close_io_qpair(self, qp: IoQueuePair) -> None:
         """Waits for its commands, deletes both its queues, and gives everything back."""
-        qp.refuse(UsageError(f"{qp!r} is closed"))
+        qp.refuse(UsageError(f"queue pair {qp.qid} of {self._core} is closed"))
         await run_to_end(self._close(qp))
 
     async def _close(self, qp: IoQueuePair) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "error",
     "facts",
     "interrupted",
+    "named",
     "note",
     "print_json",
     "prompt",
@@ -44,6 +45,11 @@ def _console(aside: bool = False) -> Console:
     # Made anew each time, since tests put other files in the place of sys.stdout.
     stream = sys.stderr if aside else sys.stdout
     return Console(width=None if stream.isatty() else _UNFOLDED, stderr=aside, highlight=False)
+
+
+def named(address: str) -> str:
+    """An address as the beginning of a sentence, to which a colon is added: "mock:" has one of its own."""
+    return address.removesuffix(":")
 
 
 def result(text: str = "", style: str = "") -> None:

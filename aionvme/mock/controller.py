@@ -84,7 +84,7 @@ class MockController(LogScripts, Powered):
 
     Raises:
         UsageError: An argument that can't be.
-        OSError: The file of `storage` can't be had.
+        AddressError: The file of `storage` can't be had; the kernel's error is its cause.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class MockController(LogScripts, Powered):
         """
         with self._lock:
             if self._closed:
-                raise UsageError(f"{self!r} is closed")
+                raise UsageError(f"the mock controller {self.pci_dev} is closed")
             if self._registers.gone:
                 raise AddressError(f"{self.pci_dev}: no such device: the mock was removed")
             if self._function is not None and self._function() is not None:

@@ -187,7 +187,7 @@ cdef class MockFunction(Function):
 
     def _check_open(self):
         if self._closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
 
 
 def _close_all(fds):

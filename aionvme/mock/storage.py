@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
+
+from aionvme.errors import AddressError
 
 if TYPE_CHECKING:
     from aionvme.mock.options import MockOptions
     from aionvme.mock.shelf import Shelf
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _no_storage(path, error) from error
+
+
+def _no_storage(path: str | os.PathLike[str] | None, error: OSError) -> AddressError:
+    """What becomes of the kernel's error, which is the cause."""
+    mends = {
+        errno.ENOENT: "make the folder that it is to be in",
+        errno.ENOTDIR: "make the folder that it is to be in",
+        errno.EISDIR: "name a file, not a folder",
+        errno.EACCES: "name a file that you may read and write",
+        errno.EPERM: "name a file that you may read and write",
+        errno.EROFS: "name a file that you may read and write",
+        errno.ENOSPC: "name a file where there is room for all namespaces",
+        errno.EFBIG: "name a file where there is room for all namespaces",
+    }
+    mend = mends.get(error.errno or 0, "name a file that can be read and written at any place")
+    return AddressError(f"storage: {os.fspath(path or '')}: {os.strerror(error.errno or 0)}; {mend}")
 
 
 class Storage:
@@ -16,9 +42,12 @@ class Storage:
     def __init__(self, shelf: Shelf, options: MockOptions) -> None:
         self._fd = -1
         if options.storage is not None:
-            self._fd = os.open(options.storage, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = _open(options.storage)
         try:
             self._place(shelf, options)
+        except OSError as error:
+            self.close()
+            raise _no_storage(options.storage, error) from error
         except BaseException:
             self.close()
             raise

@@ -33,7 +33,7 @@ cdef class Function:
 
     cdef int _check(self, size_t offset, size_t width) except -1:
         if self._closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
         if self.bar == NULL or offset % width or offset + width > self.bar_size:
             raise UsageError(
                 f"register offset {offset:#x} of {width} bytes is outside BAR 0 ({self.bar_size:#x} bytes), "

@@ -201,7 +201,7 @@ class VfioFunction(Function):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
 
     # -- memory
     # ------------------------------------------------------------------------------------------------------
