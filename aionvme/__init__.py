@@ -49,6 +49,8 @@ from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
+from aionvme.spec.media import SanitizeAction, SecureErase, SelfTestCode
+from aionvme.spec.namespaces import NamespaceSpec
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.reservation import (
@@ -107,6 +109,7 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NamespaceSpec",
     "NoticeEvent",
     "NvmeError",
     "OneShotEvent",
@@ -123,6 +126,9 @@ __all__ = [
     "ReservationStatus",
     "ReservationType",
     "ResetNeeded",
+    "SanitizeAction",
+    "SecureErase",
+    "SelfTestCode",
     "SglCallbacks",
     "SmartEvent",
     "Status",

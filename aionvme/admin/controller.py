@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, host_memory, startup
+from aionvme.admin import bringup, host_memory, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
@@ -89,6 +90,8 @@ class Controller(AdminCommands):
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
         self._core.events = Events(self._core)
+        self._core.events.add_hook(functools.partial(namespaces.follow, self._core))
+        self._core.events.add_hook(self._core.nudges.hear)
         self._recovery = Recovery(self._core)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)

@@ -14,6 +14,7 @@ from aionvme.admin.commands import AdminCommands
 from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
+from aionvme.admin.nudges import Nudges
 from aionvme.errors import NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
@@ -69,6 +70,7 @@ class Core:
         log_support: Which log pages it has.
         feature_support: Which features it has.
         host_memory: What it was lent of the host's memory.
+        nudges: Who looks at a log page from time to time, and is told of events that belong to it.
         scanning: Held while the namespaces are read anew; `rescan` does that in the background.
         commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
@@ -100,6 +102,7 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    nudges: Nudges = attrs.field(factory=Nudges)
     scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     rescan: asyncio.Task[None] | None = None
     commands_log: CommandsSupportedAndEffects | None = None

@@ -7,8 +7,9 @@ Each of the three is an `Operation`: awaited it gives the result, iterated its p
         print(f"{progress.fraction:.0%}")
     log = await operation
 
-What the controller goes on with by itself after the command (sanitize, self-test) is followed in its log page, read each
-`interval` seconds. `sanitize_progress` and `self_test_progress` follow one that somebody else began.
+What the controller goes on with by itself after the command (sanitize, self-test) is followed in its log page, read
+each `interval` seconds, and at once when an event tells of the page. `sanitize_progress` and `self_test_progress`
+follow one that somebody else began.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class MediaCommands(Sender):
             all_namespaces: That is meant. Also needed where the controller formats (or, with `ses`, erases) all
                 namespaces whichever is named (FNA).
             interval: Seconds between two looks at the progress.
-            timeout: Seconds; 0 for none, None for ten minutes. A cancelled or late format is aborted, and where that does
-                not end it either, the controller is reset.
+            timeout: Seconds; 0 for none, None for ten minutes. A cancelled or late format is aborted, and where
+                that does not end it either, the controller is reset.
 
         Raises:
             UsageError: No such format or setting, or the controller has no such command.
@@ -332,7 +333,7 @@ class MediaCommands(Sender):
                 if log.state != SanitizeState.IN_PROGRESS:
                     break
                 report(log.sprog, _SANITIZED, "sanitizing")
-            await asyncio.sleep(interval)
+            await self._core.nudges.wait(LogPageId.SANITIZE_STATUS, interval)
         if log.state == SanitizeState.FAILED:
             raise OperationFailedError("the sanitize operation failed", log)
         report(_SANITIZED, _SANITIZED, "sanitized")
@@ -431,7 +432,7 @@ class MediaCommands(Sender):
         report(100, 100, "tested")
         return result
 
-    # -- pages -----------------------------------------------------------------------------------------------------------
+    # -- pages ---------------------------------------------------------------------------------------------------------
 
     async def _page(self, sqe: bytes, nbytes: int, timeout: float | None = None) -> bytes:
         page: bytes = await self._send(

@@ -17,12 +17,13 @@ from aionvme.errors import ControllerResetError, NvmeError, StatusError, UsageEr
 from aionvme.qpair.namespace import Namespace
 from aionvme.spec.identify import IdentifyNamespace
 from aionvme.spec.identify_sets import ExtendedFormatBits, IdentifyNvmNamespace
-from aionvme.spec.opcodes import Cns
+from aionvme.spec.opcodes import Cns, LogPageId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aionvme.admin.core import Commands, Core
+    from aionvme.admin.event_stream import AsyncEvent
 
 logger = logging.getLogger("aionvme")
 
@@ -76,6 +77,12 @@ async def _refresh_quietly(core: Core) -> None:
         await refresh(core)
     except NvmeError as error:
         logger.info("%s: its namespaces could not be read anew: %s", core, error)
+
+
+async def follow(core: Core, event: AsyncEvent) -> None:
+    """For `Events.add_hook`: somebody changed namespaces of this controller. Which, does not matter: all are read."""
+    if event.log_page == LogPageId.CHANGED_NAMESPACES:
+        await refresh(core, controller=True)
 
 
 def forget(core: Core, nsids: Iterable[int], what: str) -> None:

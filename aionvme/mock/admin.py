@@ -9,9 +9,11 @@ from aionvme.mock import directives
 from aionvme.mock.events import Events
 from aionvme.mock.features import Features
 from aionvme.mock.firmware import Firmware
+from aionvme.mock.formatting import Formatting
 from aionvme.mock.identify import Identify
 from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
+from aionvme.mock.ns_management import NamespaceManagement
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
 from aionvme.spec.firmware import ResetNeeded
@@ -45,6 +47,10 @@ class Admin:
         self.features = Features(machine, options, subsystem, member)
         self.logs = LogPages(machine, options, self.features, self.firmware, subsystem, member)
         self.events = Events(machine, options.event_limit, self.features)
+        self._formatting = Formatting(machine, subsystem, member, options.media.format_time)
+        self.logs.add(LogPageId.DEVICE_SELF_TEST, subsystem.self_test.log_page)
+        self.logs.add(LogPageId.SANITIZE_STATUS, subsystem.sanitizing.log_page)
+        management = NamespaceManagement(machine, subsystem, member)
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
             AdminOpcode.CREATE_IO_SQ: self._create_sq,
@@ -64,6 +70,11 @@ class Admin:
             AdminOpcode.DIRECTIVE_RECEIVE: self._receive_directive,
             AdminOpcode.LOCKDOWN: self._lockdown.execute,
             AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
+            AdminOpcode.NAMESPACE_MANAGEMENT: management.manage,
+            AdminOpcode.NAMESPACE_ATTACHMENT: management.attach,
+            AdminOpcode.FORMAT_NVM: self._formatting.execute,
+            AdminOpcode.SANITIZE: lambda sqe: subsystem.sanitizing.execute(sqe, member),
+            AdminOpcode.DEVICE_SELF_TEST: lambda sqe: subsystem.self_test.execute(sqe, member),
         }
         if options.shadow_doorbells:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
@@ -78,6 +89,8 @@ class Admin:
         self.logs.reset()
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
+        self._subsystem.self_test.controller_was_reset(self._member)
+        self._formatting.reset()
 
     def power_loss(self) -> None:
         """An NVM subsystem reset."""
@@ -88,6 +101,7 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        self.hear_news()
         if not qid:
             self.features.buffer.use()
         try:
@@ -99,12 +113,19 @@ class Admin:
         if dw0 is not None:
             self._machine.complete(qid, sqe.cid, 0, dw0, 0)
 
+    def hear_news(self) -> None:
+        """What other controllers of the subsystem, or their commands, changed: namespaces."""
+        nsids = self._subsystem.take_changes(self._member)
+        if nsids:
+            self.logs.changed.extend(nsids)
+            self.events.namespace_changed()
+
     def _reserve(self, raw: bytes, sqe: Sqe) -> int:
         """The I/O commands that are not compiled are those of reservations."""
-        if not 1 <= sqe.nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
-        if not self._options.namespaces[sqe.nsid - 1].active:
-            raise Refused(StatusCode.INVALID_FIELD)
+        self._subsystem.inventory.active(sqe.nsid, self._member)
+        self._subsystem.sanitizing.check(None)
+        if sqe.nsid in self._subsystem.formatting:
+            raise Refused(StatusCode.FORMAT_IN_PROGRESS, dnr=False)
         self._subsystem.reservations.execute(self._machine, self._member, raw, sqe)
         return 0
 
@@ -115,6 +136,7 @@ class Admin:
         if sqe.fuse or sqe.psdt:
             raise Refused(StatusCode.INVALID_FIELD)  # neither is supported
         self._lockdown.check(sqe)
+        self._subsystem.sanitizing.check(sqe.opc)
         return command(sqe)
 
     def bad_doorbell(self, value: bool) -> None:
@@ -229,14 +251,13 @@ class Admin:
         """Get LBA Status (NVM 1.0, 4.2.1): blocks that were made unreadable by Write Uncorrectable."""
         dword, nbytes = LbaStatusCdw13(sqe.cdw13), (sqe.cdw12 + 1) * 4
         lba = sqe.cdw11 << 32 | sqe.cdw10
-        if not 1 <= sqe.nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
+        config = self._subsystem.inventory.active(sqe.nsid, self._member).config
         if (
             dword.atype not in (LbaStatusAction.SCAN, LbaStatusAction.TRACKED)
             or nbytes > self._options.max_transfer
         ):
             raise Refused(StatusCode.INVALID_FIELD)
-        left = self._options.namespaces[sqe.nsid - 1].nblocks - lba
+        left = config.nblocks - lba
         if left <= 0 or dword.rl > left:
             raise Refused(StatusCode.LBA_OUT_OF_RANGE)
         room = max(nbytes - LbaStatusHead.SIZE, 0) // LbaStatusDescriptor.SIZE

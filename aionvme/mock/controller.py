@@ -12,9 +12,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+import attrs
+
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
-from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, ConfigSpace
 from aionvme.mock.function import MockFunction
 from aionvme.mock.identify import vendor_of
@@ -22,7 +23,7 @@ from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
-from aionvme.mock.options import LPA, MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.options import LPA, MiB, MockOptions, MoreOptions, NamespaceConfig, parse_options
 from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
 from aionvme.mock.subsystem import Subsystem
@@ -80,7 +81,7 @@ class MockController(LogScripts, Powered):
         fdp: Reclaim unit handles of an endurance group with flexible data placement; 0 for no such group.
         subsystem: A mock of whose NVM subsystem this is one more controller: it has the same namespaces and
             reservations. `namespaces`, `size` and all of that kind are that one's.
-        commands: See `CommandOptions`.
+        more: See `CommandOptions` and `MediaOptions`.
 
     Raises:
         UsageError: An argument that can't be.
@@ -125,7 +126,7 @@ class MockController(LogScripts, Powered):
         ana: bool = False,
         fdp: int = 0,
         subsystem: MockController | None = None,
-        **commands: Unpack[CommandOptions],
+        **more: Unpack[MoreOptions],
     ) -> None:
         self._closed = True
         alike = {
@@ -135,13 +136,15 @@ class MockController(LogScripts, Powered):
         if subsystem is not None:
             namespaces, storage = subsystem.options.namespaces, subsystem.options.storage
         options = MockOptions.make(
-            namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
+            namespaces, alike, more, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
             intel=intel, lpa=lpa, telemetry=telemetry, ana=ana, fdp=fdp,
             serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
             ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
             num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
         )  # fmt: skip
+        if subsystem is not None:
+            options = attrs.evolve(options, media=subsystem.options.media)
         self.options: MockOptions = options
         vendor = vendor_of(options)
         self.pci_dev = PciDevice(
@@ -171,7 +174,7 @@ class MockController(LogScripts, Powered):
         self._loop_drive: LoopDrive | None = None
         self._rules = itertools.count(1)
         self._silent = False
-        self._subsystem.join(self._member, self._machine, self._admin.features)
+        self._subsystem.join(self._member, self._machine, self._admin)
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -289,6 +292,13 @@ class MockController(LogScripts, Powered):
             raise UsageError(f'{self!r} has drive="{self.options.drive}": it is not stepped')
         self._registers.refresh()
         return self._machine.step(max_commands)
+
+    def advance(self, seconds: float) -> None:
+        """It is so much later for what takes time: formats, sanitize operations, self-tests of the subsystem.
+
+        What ends by then has ended when this returns, but for the completions and events that `step` is to post.
+        """
+        self._subsystem.clock.advance(seconds)
 
     # -- faults ----------------------------------------------------------------------------------------------
 

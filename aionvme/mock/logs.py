@@ -47,7 +47,15 @@ _ADMIN_COMMANDS = (
     AdminOpcode.DIRECTIVE_RECEIVE,
     AdminOpcode.LOCKDOWN,
     AdminOpcode.GET_LBA_STATUS,
+    AdminOpcode.DEVICE_SELF_TEST,
 )
+# Effects as well: 1 block content, 2 capabilities, 3 inventory of namespaces.
+_CHANGING_COMMANDS = {
+    AdminOpcode.NAMESPACE_MANAGEMENT: 1 | 1 << 3,
+    AdminOpcode.NAMESPACE_ATTACHMENT: 1 | 1 << 3,
+    AdminOpcode.FORMAT_NVM: 1 | 1 << 1 | 1 << 2,
+    AdminOpcode.SANITIZE: 1 | 1 << 1,
+}
 # Effects: bit 0 supported, bit 1 logical block content changes.
 _CHANGES_CONTENT = (
     NvmOpcode.WRITE,
@@ -138,6 +146,10 @@ class LogPages:
         elif lid == LogPageId.TELEMETRY_CONTROLLER:
             self.telemetry.own_was_read()
 
+    def add(self, lid: LogPageId, build: Callable[[], bytes]) -> None:
+        """One more page, of another part of the controller."""
+        self._pages[lid] = build
+
     def answer(self, sqe: Sqe) -> bytes:
         """The part of the page that the command asks for; zeros beyond its end."""
         if not self._has(sqe.cdw10 & 0xFF):
@@ -226,6 +238,8 @@ class LogPages:
         page = bytearray(4096)
         for opcode in _ADMIN_COMMANDS:
             page[4 * opcode] = 1
+        for opcode, effects in _CHANGING_COMMANDS.items():
+            page[4 * opcode] = effects
         page[4 * AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._options.shadow_doorbells
         for io_opcode in filter(self._options.commands.has, NvmOpcode):
             page[1024 + 4 * io_opcode] = 3 if io_opcode in _CHANGES_CONTENT else 1

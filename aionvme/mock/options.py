@@ -10,9 +10,10 @@ import attrs
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.commands import CommandOptions, Commands
+from aionvme.mock.media_options import MediaKeywords, MediaOptions
 from aionvme.pci.address import parse_size
 
-__all__ = ["DRIVES", "MockOptions", "NamespaceConfig"]
+__all__ = ["DRIVES", "MockOptions", "MoreOptions", "NamespaceConfig"]
 
 MiB = 1 << 20
 #: Command effects, extended data, telemetry with data area 4, persistent events, supported log pages.
@@ -143,6 +144,14 @@ def _whole_pages(nbytes: int) -> int:
     return -(-nbytes // PAGE) * PAGE
 
 
+class MoreOptions(CommandOptions, MediaKeywords, total=False):
+    """Keywords of `MockController` that are kept together."""
+
+
+def _those(kind: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if name in kind.__annotations__}
+
+
 @attrs.frozen(kw_only=True)
 class MockOptions:
     """How a mock controller is made. See `MockController`."""
@@ -173,13 +182,14 @@ class MockOptions:
     ana: bool = False
     fdp: int = attrs.field(default=0, validator=_within(0, 128))
     commands: Commands = attrs.field(factory=Commands)
+    media: MediaOptions = attrs.field(factory=MediaOptions)
 
     @classmethod
     def make(
         cls,
         namespaces: int | Sequence[NamespaceConfig],
         alike: Mapping[str, Any],
-        commands: CommandOptions,
+        more: MoreOptions,
         **others: Any,
     ) -> MockOptions:
         """From a number of namespaces that are alike, or from their sequence."""
@@ -187,10 +197,13 @@ class MockOptions:
             if not 1 <= namespaces <= 1024:
                 raise UsageError(f"namespaces must be from 1 to 1024, not {namespaces}")
             namespaces = [NamespaceConfig(**alike)] * namespaces
-        unknown = commands.keys() - CommandOptions.__annotations__.keys()
+        commands, media = _those(CommandOptions, more), _those(MediaKeywords, more)
+        unknown = more.keys() - commands.keys() - media.keys()
         if unknown:
             raise TypeError(f"a mock controller has no option {', '.join(sorted(unknown))}")
-        return cls(namespaces=tuple(namespaces), commands=Commands(**commands), **others)
+        return cls(
+            namespaces=tuple(namespaces), commands=Commands(**commands), media=MediaOptions(**media), **others
+        )
 
     @property
     def timeout_units(self) -> int:
@@ -271,6 +284,13 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "telemetry": (parse_size, "64KiB"),
     "ana": (_switch, "0|1"),
     "fdp": (int, "0"),
+    "max_namespaces": (int, "16"),
+    "capacity": (parse_size, "1GiB"),
+    "format_time": (float, "0"),
+    "sanitize_time": (float, "0"),
+    "sanitize_fails": (_switch, "0|1"),
+    "self_test_time": (float, "0"),
+    "self_test_result": (int, "0"),
     **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aionvme.errors import AddressError
 
 if TYPE_CHECKING:
-    from aionvme.mock.options import MockOptions
+    from aionvme.mock.options import MockOptions, NamespaceConfig
     from aionvme.mock.shelf import Shelf
 
 
@@ -40,30 +40,46 @@ class Storage:
     """Gives each namespace its storage. A file that is there keeps its content, and grows as needed."""
 
     def __init__(self, shelf: Shelf, options: MockOptions) -> None:
+        self._shelf = shelf
+        self._path = options.storage
         self._fd = -1
+        self._places: dict[
+            int, tuple[int, int]
+        ] = {}  # by namespace: where in the file, and the byte behind it
         if options.storage is not None:
             self._fd = _open(options.storage)
-        try:
-            self._place(shelf, options)
-        except OSError as error:
-            self.close()
-            raise _no_storage(options.storage, error) from error
-        except BaseException:
-            self.close()
-            raise
 
-    def _place(self, shelf: Shelf, options: MockOptions) -> None:
+    def place(self, nsid: int, config: NamespaceConfig) -> None:
+        """Gives a namespace room: the first gap that is large enough."""
         offset = 0
-        for nsid, config in enumerate(options.namespaces, 1):
-            shelf.add(nsid, config.lba.bit_length() - 1, config.nblocks, self._fd, offset, config.active)
-            if config.metadata:
-                shelf.add_metadata(
-                    nsid, config.metadata, config.extended, config.pi, config.pi_bytes if config.pi else 0,
-                    config.pi_offset, config.sts,
-                )  # fmt: skip
-            offset += config.stored
-        if self._fd >= 0 and os.fstat(self._fd).st_size < offset:
-            os.ftruncate(self._fd, offset)
+        for start, end in sorted(self._places.values()):
+            if start - offset >= config.stored:
+                break
+            offset = end
+        end = offset + config.stored
+        self._grow(end)
+        shelf = self._shelf
+        shelf.add(nsid, config.lba.bit_length() - 1, config.nblocks, self._fd, offset)
+        if config.metadata:
+            shelf.add_metadata(
+                nsid, config.metadata, config.extended, config.pi, config.pi_bytes if config.pi else 0,
+                config.pi_offset, config.sts,
+            )  # fmt: skip
+        self._places[nsid] = (offset, end)
+
+    def _grow(self, nbytes: int) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if os.fstat(self._fd).st_size < nbytes:
+                os.ftruncate(self._fd, nbytes)
+        except OSError as error:
+            raise _no_storage(self._path, error) from error
+
+    def remove(self, nsid: int) -> None:
+        """Its room is free."""
+        self._shelf.remove(nsid)
+        del self._places[nsid]
 
     def close(self) -> None:
         """Closes the file."""

@@ -98,6 +98,7 @@ from aionvme.spdk.ns_management import (
     spdk_nvme_ctrlr_create_ns,
     spdk_nvme_ctrlr_delete_ns,
     spdk_nvme_ctrlr_detach_ns,
+    spdk_nvme_ctrlr_format,
 )
 from aionvme.spdk.probing import (
     spdk_nvme_connect,
@@ -137,6 +138,7 @@ from aionvme.spdk.structures import (
     spdk_nvme_ctrlr_list,
     spdk_nvme_ctrlr_opts,
     spdk_nvme_dsm_range,
+    spdk_nvme_format,
     spdk_nvme_io_qpair_opts,
     spdk_nvme_ns_cmd_ext_io_opts,
     spdk_nvme_reservation_acquire_data,
@@ -180,6 +182,7 @@ __all__ = [
     "spdk_nvme_ctrlr_create_ns",
     "spdk_nvme_ctrlr_delete_ns",
     "spdk_nvme_ctrlr_detach_ns",
+    "spdk_nvme_ctrlr_format",
     "spdk_nvme_ctrlr_free_io_qpair",
     "spdk_nvme_ctrlr_get_data",
     "spdk_nvme_ctrlr_get_default_ctrlr_opts",
@@ -203,6 +206,7 @@ __all__ = [
     "spdk_nvme_ctrlr_set_remove_cb",
     "spdk_nvme_detach",
     "spdk_nvme_dsm_range",
+    "spdk_nvme_format",
     "spdk_nvme_io_qpair_opts",
     "spdk_nvme_ns_cmd_compare",
     "spdk_nvme_ns_cmd_compare_with_md",

@@ -245,6 +245,25 @@ class spdk_nvme_reservation_key_data:
 
 
 @attrs.define
+class spdk_nvme_format:
+    """How a namespace is formatted.
+
+    Attributes:
+        lbaf: Index of the format, 0 to 15.
+        ms: SPDK_NVME_FMT_NVM_METADATA_TRANSFER_*.
+        pi: SPDK_NVME_FMT_NVM_PROTECTION_DISABLE, _TYPE1, _TYPE2 or _TYPE3.
+        pil: SPDK_NVME_FMT_NVM_PROTECTION_AT_TAIL or _AT_HEAD.
+        ses: SPDK_NVME_FMT_NVM_SES_*.
+    """
+
+    lbaf: int = 0
+    ms: int = 0
+    pi: int = 0
+    pil: int = 0
+    ses: int = 0
+
+
+@attrs.define
 class spdk_nvme_ctrlr_list:
     """Controllers by their identifiers (CNTLID), for attaching and detaching a namespace."""
 

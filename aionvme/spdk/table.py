@@ -111,10 +111,11 @@ SECTIONS: dict[str, tuple[Function, ...]] = {
         Function("spdk_nvme_ns_get_flags", "ns", "ctrlr.data.oncs, ns.data"),
     ),
     "Namespace management": (
-        Function(f"{_C}create_ns", "ctrlr payload", "ctrlr.admin_raw", blocks=True),
-        Function(f"{_C}delete_ns", "ctrlr nsid", "ctrlr.admin_raw", blocks=True),
-        Function(f"{_C}attach_ns", "ctrlr nsid payload", "ctrlr.admin_raw", blocks=True),
-        Function(f"{_C}detach_ns", "ctrlr nsid payload", "ctrlr.admin_raw", blocks=True),
+        Function(f"{_C}create_ns", "ctrlr payload", "ctrlr.create_ns", blocks=True),
+        Function(f"{_C}delete_ns", "ctrlr nsid", "ctrlr.delete_ns", blocks=True),
+        Function(f"{_C}attach_ns", "ctrlr nsid payload", "ctrlr.attach_ns", blocks=True),
+        Function(f"{_C}detach_ns", "ctrlr nsid payload", "ctrlr.detach_ns", blocks=True),
+        Function(f"{_C}format", "ctrlr nsid format", "ctrlr.format_nvm", blocks=True),
     ),
     "Log pages, features and other admin commands": (
         Function(f"{_C}is_log_page_supported", "ctrlr log_page", "ctrlr.is_log_page_supported"),
