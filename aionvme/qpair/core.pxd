@@ -28,6 +28,8 @@ cdef class QueuePair(Engine):
     cdef object context
     cdef object call_soon
     cdef object host
+    cdef readonly object home       # loop and thread, for those who are elsewhere
+    cdef object unpolled            # timer that tells who awaits a command on a manual queue pair that nobody polls
     cdef object poller
     cdef int irq_fd
     cdef object guard               # timer that looks for completions whose interrupt was lost

@@ -23,7 +23,8 @@ from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.engine cimport Engine
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
-from aionvme.qpair.poller import Poller
+from aionvme.qpair.home import Home
+from aionvme.qpair.poller import Poller, look_for_polls
 from aionvme.qpair.request import report
 
 cdef object _get_running_loop = asyncio._get_running_loop
@@ -64,9 +65,10 @@ cdef class QueuePair(Engine):
     """
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
-                 batching=None, name=None, **rings):
+                 loop_timeout=5.0, batching=None, name=None, **rings):
         Engine.__init__(self, **rings)
         self.loop = loop
+        self.home = Home(loop, loop_timeout)
         self.host = host
         self.mode = _MODES[completion]
         self.irq_fd = irq_fd
@@ -125,11 +127,16 @@ cdef class QueuePair(Engine):
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
         if <unsigned long>_get_ident() != self.thread:
-            raise WrongLoopError(f"{self!r} belongs to another thread: allocate a queue pair in each thread")
+            raise WrongLoopError(f"{self!r} belongs to another thread: {self._instead()}")
         running = _get_running_loop()
         if running is not self.loop and (running is not None or self.mode != MANUAL):
-            raise WrongLoopError(f"{self!r} belongs to another event loop: use it in the loop that allocated it")
+            raise WrongLoopError(f"{self!r} belongs to another event loop: {self._instead()}")
         return 0
+
+    def _instead(self):
+        if self.ring.qid == 0:
+            return "call what concerns the controller in its own loop (asyncio.run_coroutine_threadsafe)"
+        return "allocate a queue pair in each loop"
 
     cdef int submit(self, Request request, object timeout, object when_full, bint urgent=False) except -1:
         """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
@@ -284,6 +291,9 @@ cdef class QueuePair(Engine):
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         cdef uint64_t begun, now
         cdef int _
+        if self.mode == MANUAL:
+            self._needs_polls()
+            return 0
         if self.ring.outstanding != 1 or request.state != IN_FLIGHT or request.in_flight != 1 or self.muted:
             return 0
         if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
@@ -305,6 +315,11 @@ cdef class QueuePair(Engine):
             self.reap(1)
         return 0
 
+    def _needs_polls(self):
+        # Somebody has to reap; in debug mode it is said if nobody does.
+        if self.unpolled is None and self.loop is not None and self.loop.get_debug():
+            self.unpolled = look_for_polls(self)
+
     def process_completions(self, uint32_t max_completions=0):
         """Reaps completions and calls their callbacks; for "manual" queue pairs, and harmless on others.
 
@@ -319,6 +334,9 @@ cdef class QueuePair(Engine):
         cdef bint directly
         if <unsigned long>_get_ident() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread")
+        if self.unpolled is not None:
+            self.unpolled.cancel()
+            self.unpolled = None
         if self.delivering:
             return 0
         directly = self.loop is None or _get_running_loop() is not self.loop or _current_task(self.loop) is None
@@ -427,70 +445,6 @@ cdef class QueuePair(Engine):
         if self.host is not None:
             self.host.escalate(text)
         return 0
-
-    # -- for the controller --------------------------------------------------------------------------------------------
-
-    def set_host(self, host):
-        """Who aborts a command and resets the controller, where that is made after the queue pair."""
-        self.host = host
-
-    def check_open(self):
-        """Raises what a command would raise: closed, lost, failed, or another loop."""
-        self.check_usable()
-
-    def suspend(self):
-        """Posts nothing until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
-        self.suspended = self.muted = True
-
-    def resume(self):
-        """Posts what waited."""
-        if self.broken:
-            return
-        self.suspended = self.muted = False
-        self.feed()
-        self.schedule()
-
-    def limit_transfer(self, size_t nbytes):
-        """No command transfers more than `nbytes` from now on; 0 for no further limit."""
-        if nbytes and nbytes < self.max_transfer:
-            self.max_transfer = nbytes
-
-    def refuse(self, exception):
-        """Takes no more commands: a call raises this exception."""
-        if self.refusal is None:
-            self.refusal = exception
-
-    def hold_poller(self):
-        """Keeps the poller's task until `release_poller`: a recovery is under way that commands depend on."""
-        if self.poller is not None:
-            self.poller.hold()
-
-    def release_poller(self):
-        """Takes one `hold_poller` back."""
-        if self.poller is not None:
-            self.poller.release()
-
-    async def wait_idle(self):
-        """Waits until every command has ended and its waiter was told."""
-        self.closing = True
-        while not self.idle():
-            waiter = self.loop.create_future()
-            self.idle_waiters.append(waiter)
-            self.schedule()
-            await waiter
-
-    def dispose(self):
-        """Gives everything back. Nothing is outstanding, and the device knows no such queue."""
-        self.refuse(UsageError(f"{self!r} is closed"))
-        for timer in (self.timer, self.guard):
-            if timer is not None:
-                timer.cancel()
-        self.timer = self.guard = None
-        if self.loop is not None and self.mode in (INTERRUPT, ADAPTIVE) and not self.loop.is_closed():
-            self.loop.remove_reader(self.irq_fd)
-        self.give_back()
-        if self.poller is not None:
-            self.poller.stop()
 
 
 def _call_weakly(method):
