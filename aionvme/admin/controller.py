@@ -350,8 +350,8 @@ class Controller(AdminCommands):
             self._watch.cancel()
         core.cut_off()
         # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
-        deaf = await marshal.on_each(core.all_queues(), lambda qp: qp.dispose())
-        core.deaf = core.deaf or bool(deaf)
+        for qp in await marshal.on_each(core.all_queues(), lambda qp: qp.dispose()):
+            core.leave_to_its_loop(qp)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
         core.state = State.CLOSED
@@ -359,13 +359,14 @@ class Controller(AdminCommands):
     def _dispose(self) -> None:
         core = self._core
         for qp in core.all_queues():
-            core.deaf = core.deaf or not (qp.home.here or qp.home.gone or qp.disposed)
             qp.home.tell(qp.dispose)
+            if not qp.disposed:
+                core.leave_to_its_loop(qp)
         core.queues.clear()
         core.undeleted.clear()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
-        if not core.deaf:
+        if not core.irqs_in_use:
             self._close_irqs()
 
     async def __aenter__(self) -> Controller:

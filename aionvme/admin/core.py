@@ -65,7 +65,7 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
-        deaf: Whether a queue pair is left to a loop that did not answer, and may still use what it was given.
+        irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
         error: Why it ended.
     """
 
@@ -89,7 +89,7 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
-    deaf: bool = False
+    irqs_in_use: bool = False
 
     @property
     def home(self) -> Home:
@@ -116,6 +116,11 @@ class Core:
         yield self.admin
         yield from list(self.queues.values())
         yield from list(self.undeleted)
+
+    def leave_to_its_loop(self, qp: GovernedQueuePair) -> None:
+        """Its loop has yet to dispose of it, and nobody waits for that."""
+        if qp.completion in ("interrupt", "adaptive"):
+            self.irqs_in_use = True
 
     def loop_is_ending(self) -> bool:
         """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""

@@ -201,7 +201,7 @@ class IoQueues:
         try:
             await qp.home.call(partial(self._put_away, qp, error))
         except NoAnswer:
-            self._core.deaf = True
+            self._core.leave_to_its_loop(qp)
             logger.error("%r: its event loop does not answer: its memory is given back when it runs again", qp)
 
     def _put_away(self, qp: IoQueuePair, error: NvmeError | None) -> None:
@@ -261,7 +261,7 @@ class IoQueues:
         logger.error("%s: %s", self._core, error)
         qp.refuse(error)
         qp.suspend()
-        self._core.deaf = True
+        self._core.leave_to_its_loop(qp)
         if self._core.queues.get(qp.qid) is qp:
             del self._core.queues[qp.qid]
         qp.home.tell(partial(self._put_away, qp, error))
