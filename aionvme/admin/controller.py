@@ -9,7 +9,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, marshal, startup
+from aionvme.admin import bringup, host_memory, marshal, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.options import ControllerOptions, QPrio
@@ -283,6 +283,7 @@ class Controller(AdminCommands):
         """
         self._check_open()
         self._check_loop()
+        await host_memory.take_back(self._core)
         await self._recovery.reset()
 
     def _watch_health(self) -> None:
@@ -324,6 +325,7 @@ class Controller(AdminCommands):
                     await self._queues.close_io_qpair(qp)
                 except ControllerFailedError as error:
                     failure = error
+            await host_memory.take_back(core)
             core.admin.refuse(UsageError(f"{self!r} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:

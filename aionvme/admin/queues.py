@@ -74,7 +74,8 @@ class IoQueues:
         epoch = self._core.epoch
         try:
             self._place(qid, depth)
-            qp = await home.call(partial(self._make, qid, depth, wishes, irq_fd, home))
+            make = partial(self._make, qid, depth, wishes, irq_fd, home)
+            qp = await home.run(make, orphan=IoQueuePair.dispose)
         except BaseException:
             self._forget(qid)
             raise
@@ -120,7 +121,7 @@ class IoQueues:
         if part is not None:
             self._in_cmb[qid] = part
 
-    def _make(self, qid: int, depth: int, wishes: Wishes, irq_fd: int, home: Home) -> IoQueuePair:
+    async def _make(self, qid: int, depth: int, wishes: Wishes, irq_fd: int, home: Home) -> IoQueuePair:
         """In the thread that it is to belong to."""
         core = self._core
         dstrd = core.registers.cap.dstrd

@@ -20,7 +20,7 @@ from types import FrameType
 from tools.vm import initramfs
 from tools.vm.debian import Kernel
 from tools.vm.layout import CACHE, VmError, remove, say, stage
-from tools.vm.machine import Machine
+from tools.vm.machine import GUEST_MONITOR, Machine
 
 GUEST_SHARE = "/run/aionvme-vm"
 BOOT_TIMEOUT = 90.0
@@ -37,7 +37,7 @@ class Boot:
     """One run of the machine, and the folder with what is left of it.
 
     Attributes:
-        folder: holds the drives' images, `console.log`, `qmp.sock`, and `share`, which the guest may write.
+        folder: holds the drives' images, `console.log`, the monitors' sockets, and `share`, which the guest may write.
         times: when the guest passed each stage, in seconds of its own clock since it began to boot.
     """
 
@@ -211,6 +211,6 @@ def folder(name: str) -> Path:
         VmError: the path is so long that QEMU's socket can't be in it.
     """
     path = CACHE / "runs" / name
-    if len(os.fsencode(path / "qmp.sock")) > SOCKET_PATH_LIMIT:
+    if len(os.fsencode(path / GUEST_MONITOR)) > SOCKET_PATH_LIMIT:
         raise VmError(f"{path} is too long a path for a UNIX socket: move the clone to a shorter one")
     return path

@@ -84,6 +84,12 @@ DEFAULT_DRIVES = (
     Drive("formats", "AIO-formats", 512, 4 * MIB, "mdts=3", FORMATS),
 )
 SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
+# Not there until a test plugs it in: an image, and an empty root port.
+HOT_DRIVE = Drive("hot", "AIO-hot", 512, 16 * MIB)
+HOT_SLOT = 0x1A
+HOT_PORT = "hotport"
+# The monitor that the tests in the guest reach: QEMU is at both ends of the socket.
+GUEST_MONITOR = "qmp-guest.sock"
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Machine:
 
     def make_images(self, folder: Path) -> None:
         """Write an image of zeros, sparse, for each drive."""
-        for drive in (*self.drives, SHARED_DRIVE):
+        for drive in (*self.drives, SHARED_DRIVE, HOT_DRIVE):
             for nsid in range(1, len(drive.namespaces) + 1):
                 with image(folder, drive, nsid).open("wb") as file:
                     file.truncate(drive.size)
@@ -120,14 +126,15 @@ class Machine:
         functions = [_function(drive, port, folder) for drive, port in zip(self.drives, ports, strict=True)]
         shared = _function(SHARED_DRIVE, f"0000:00:{SHARED_SLOT:02x}.0", folder)
         plain = f"0000:00:{PLAIN_SLOT:02x}.0"
+        hot = _function(HOT_DRIVE, f"0000:00:{HOT_SLOT:02x}.0", folder)
         tree = {"drives": functions, "shared": shared, "not_nvme": plain, "hugepages": self.hugepages}
-        return json.dumps(tree, indent=1)
+        return json.dumps({**tree, "hot": hot, "hot_plug": _plug(HOT_DRIVE)}, indent=1)
 
     def command_line(self, folder: Path, *, kernel: Path, initramfs: Path, nonce: str) -> list[str]:
         """QEMU's arguments.
 
         Args:
-            folder: holds the images, and takes `console.log` and `qmp.sock`.
+            folder: holds the images, and takes `console.log`, `qmp.sock` and `qmp-guest.sock`.
             kernel: the kernel's image.
             initramfs: the archive with the guest's init.
             nonce: what marks the lines that init itself prints.
@@ -147,11 +154,19 @@ class Machine:
             # which closes the channel when standard input ends.
             "-chardev", "file,id=out,path=/dev/stdout", "-device", "virtio-serial-pci",
             "-device", "virtserialport,chardev=out,name=aionvme.out",
+            # A second monitor, for the tests: connected to a channel of the guest's.
+            "-chardev", f"socket,id=monitor,path={folder}/{GUEST_MONITOR},server=on,wait=off",
+            "-mon", "chardev=monitor,mode=control",
+            "-chardev", f"socket,id=qmp,path={folder}/{GUEST_MONITOR}",
+            "-device", "virtserialport,chardev=qmp,name=aionvme.qmp",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={folder}/share,mount_tag=share,security_model=none,multidevs=remap",
             *drives,
             *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),
             "-device", f"virtio-rng-pci,bus=pcie.0,addr={SHARED_SLOT:#x}.1",
+            "-blockdev", f"driver=file,node-name=hot-file,filename={image(folder, HOT_DRIVE, 1)}",
+            "-blockdev", f"driver=raw,node-name={_node(HOT_DRIVE)},file=hot-file",
+            "-device", f"pcie-root-port,id={HOT_PORT},bus=pcie.0,chassis=100,slot=100,addr={HOT_SLOT:#x}.0",
             "-device", f"edu,bus=pcie.0,addr={PLAIN_SLOT:#x}.0",
             *self.qemu_args,
         ]  # fmt: skip
@@ -170,6 +185,17 @@ def _function(drive: Drive, slot: str, folder: Path) -> dict[str, Any]:
     ]
     sizes = {"block_size": drive.block_size, "size": drive.size}
     return {"name": drive.name, "serial": drive.serial, "slot": slot, "namespaces": namespaces, **sizes}
+
+
+def _node(drive: Drive) -> str:
+    return f"{drive.name}-disk1"
+
+
+def _plug(drive: Drive) -> dict[str, Any]:
+    """The arguments of QMP's `device_add` that plug it in."""
+    blocks = {"logical_block_size": drive.block_size, "physical_block_size": drive.block_size}
+    place = {"bus": HOT_PORT, "drive": _node(drive)}
+    return {"driver": "nvme", "id": drive.name, "serial": drive.serial, **place, **blocks}
 
 
 def _behind_port(number: int, drive: Drive, folder: Path) -> list[str]:

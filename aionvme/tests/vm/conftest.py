@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from aionvme.tests.vm.manifest import Manifest, Record
+from aionvme.tests.vm.qmp import Qmp
 
 PLACE = os.environ.get("AIONVME_VM", "")
 SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
@@ -67,8 +68,16 @@ class NvmeFunction:
     @property
     def bdf(self) -> str:
         """Its PCI address in this boot, such as "0000:01:00.0"."""
-        behind = sorted(path.name for path in (DEVICES / self.slot).glob("????:??:??.?"))
+        behind = self._behind()
         return behind[0] if behind else self.slot
+
+    @property
+    def plugged(self) -> bool:
+        """Whether there is a function behind the root port."""
+        return any((DEVICES / bdf).exists() for bdf in self._behind())
+
+    def _behind(self) -> list[str]:
+        return sorted(path.name for path in (DEVICES / self.slot).glob("????:??:??.?"))
 
 
 @dataclass(frozen=True)
@@ -80,19 +89,25 @@ class Machine:
         shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
         not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
         hugepages: 2 MiB pages that the guest kernel has set aside.
+        hot: a controller that is not there until it is plugged in, and its image.
+        hot_plug: the arguments of QMP's `device_add` that do so; `device_del id=hot` takes it out.
     """
 
     drives: dict[str, NvmeFunction]
     shared: NvmeFunction
     not_nvme: str
     hugepages: int
+    hot: NvmeFunction
+    hot_plug: dict[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> Machine:
         """Read `machine.json`, which the host wrote before the boot."""
         tree = json.loads((folder / "machine.json").read_text())
         drives = {entry["name"]: _function(entry) for entry in tree["drives"]}
-        return cls(drives, _function(tree["shared"]), tree["not_nvme"], tree["hugepages"])
+        hot = _function(tree["hot"])
+        shared = _function(tree["shared"])
+        return cls(drives, shared, tree["not_nvme"], tree["hugepages"], hot, tree["hot_plug"])
 
 
 def _function(entry: dict[str, Any]) -> NvmeFunction:
@@ -150,6 +165,13 @@ def abi(headers: dict[str, dict[str, int]]) -> dict[str, int]:
 def manifest() -> Manifest:
     """The record of writes, in the folder that guest and host share."""
     return Manifest(SHARE)
+
+
+@pytest.fixture(scope="session")
+def qmp() -> Iterator[Qmp]:
+    """QEMU's monitor, from within the guest: `qmp("device_del", id="hot")`."""
+    with Qmp() as monitor:
+        yield monitor
 
 
 @pytest.fixture(scope="session", params=["group", "iommufd"])

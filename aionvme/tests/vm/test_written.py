@@ -17,7 +17,7 @@ def test_every_record_is_in_the_images(machine: Machine, manifest: Manifest) -> 
     """There are records, and each is found byte for byte where the guest says that it wrote it."""
     records = manifest.read()
     assert records, "no test in the guest recorded a write"
-    functions = (*machine.drives.values(), machine.shared)
+    functions = (*machine.drives.values(), machine.shared, machine.hot)
     images = {name: image for function in functions for name, image in function.images.items()}
     problems = mismatches(records, images)
     assert not problems, "\n".join(problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,12 +16,15 @@ import aionvme
 from aionvme.mock import MockController
 from aionvme.tests.flow.support import (
     ABORT,
+    CREATE_CQ,
     CREATE_SQ,
     DELETE_SQ,
+    PATIENCE,
     Rig,
     fetched,
     kinds,
     rig,
+    turns,
     until,
 )
 from aionvme.tests.flow.threads.elsewhere import RESET, Elsewhere, elsewhere, there
@@ -176,6 +180,32 @@ async def test_its_loop_is_blocked_during_a_close(completion: str, caplog: pytes
 def _close_eventfds(r: Rig) -> None:
     assert r.ctrlr._core.irq_fds
     r.ctrlr._close_irqs()
+
+
+async def test_its_loop_is_blocked_while_it_is_allocated() -> None:
+    """What was asked for by a loop that does not turn is not made, nor later; the identifier is free."""
+    async with rig(loop_timeout=PATIENT) as r, elsewhere() as other:
+        stuck, unblocked = threading.Event(), threading.Event()
+
+        async def ask() -> list[type[BaseException] | None]:
+            allocating = asyncio.ensure_future(there(r))
+            await turns()
+            stuck.set()
+            unblocked.wait()
+            return await kinds([allocating])
+
+        asked = other.start(ask())
+        # This loop stands still until that one does.
+        assert stuck.wait(PATIENCE)
+        await until(lambda: 2 in r.ctrlr._queues._taken)
+        await until(lambda: 2 not in r.ctrlr._queues._taken)
+        unblocked.set()
+        assert await asyncio.wrap_future(asked) == [WRONG]
+        assert r.mock.queue(0).opcodes[CREATE_CQ] == 1
+        assert await other.call(lambda: [task for task in asyncio.all_tasks() if " qp " in task.get_name()]) == []
+        o = await other.run(there(r))
+        assert o.qp.qid == 2
+        await other.run(o.qp.close())
 
 
 async def test_loss_while_its_loop_is_blocked() -> None:
