@@ -267,7 +267,11 @@ class Controller(AdminCommands):
         loop = self._core.loop
         if asyncio.get_running_loop() is loop:
             return
-        instead = "connect in each loop" if loop.is_closed() else "asyncio.run_coroutine_threadsafe has it done there"
+        instead = (
+            "connect in each loop"
+            if loop.is_closed()
+            else "asyncio.run_coroutine_threadsafe has it done there"
+        )
         raise WrongLoopError(f"{self!r} belongs to another event loop: {instead}")
 
     # -- reset and health ----------------------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ async def alloc(core: Core, queues: IoQueues, wishes: Wishes) -> IoQueuePair:
 def _close_unwanted(core: Core, queues: IoQueues, qp: IoQueuePair) -> None:
     # In the controller's loop. Who asked for it has given up, or is gone with its loop.
     if not core.loop.is_closed():
-        start_to_end(queues.close_io_qpair(qp), core.loop).add_done_callback(lambda future: future.exception())
+        start_to_end(queues.close_io_qpair(qp), core.loop).add_done_callback(
+            lambda future: future.exception()
+        )
 
 
 def _no_answer(core: Core, so: str) -> WrongLoopError:
@@ -77,8 +79,8 @@ def _no_answer(core: Core, so: str) -> WrongLoopError:
 class Emissary:
     """What a queue pair in another loop than the controller's asks of the controller, carried to the controller's loop.
 
-    That loop may be blocked or at its end. A command that nobody can abort then ends all the same, in bounded time, with
-    an error; its memory is kept, as the device may write it still.
+    That loop may be blocked or at its end. A command that nobody can abort then ends all the same, in bounded time,
+    with an error; its memory is kept, as the device may write it still.
     """
 
     def __init__(self, core: Core, queues: IoQueues) -> None:

@@ -203,7 +203,9 @@ class IoQueues:
             await qp.home.call(partial(self._put_away, qp, error))
         except NoAnswer:
             self._core.leave_to_its_loop(qp)
-            logger.error("%r: its event loop does not answer: its memory is given back when it runs again", qp)
+            logger.error(
+                "%r: its event loop does not answer: its memory is given back when it runs again", qp
+            )
 
     def _put_away(self, qp: IoQueuePair, error: NvmeError | None) -> None:
         """In its own thread."""
@@ -236,9 +238,7 @@ class IoQueues:
             if qp.broken_by_device:
                 # Its commands that were posted have ended; those that waited for a slot never get one.
                 del core.queues[qp.qid]
-                await self._release(
-                    qp, ControllerFailedError(f"{qp!r} broke the protocol: allocate another")
-                )
+                await self._release(qp, ControllerFailedError(f"{qp!r} broke the protocol: allocate another"))
                 continue
             if qp.qid > core.num_io_queues:
                 raise ControllerFailedError(

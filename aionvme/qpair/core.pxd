@@ -29,7 +29,8 @@ cdef class QueuePair(Engine):
     cdef object call_soon
     cdef object host
     cdef readonly object home       # loop and thread, for those who are elsewhere
-    cdef object unpolled            # timer that tells who awaits a command on a manual queue pair that nobody polls
+    cdef bint debug                 # the loop was in debug mode
+    cdef object unpolled            # timer that tells of commands on a manual queue pair that nobody polls
     cdef object poller
     cdef int irq_fd
     cdef object guard               # timer that looks for completions whose interrupt was lost

@@ -9,7 +9,7 @@ from aionvme.qpair.home import Home
 _CompletionMode = Literal["poll", "interrupt", "adaptive", "manual"]
 
 # What a queue pair asks of the controller.
-class Host(Protocol):
+class _Host(Protocol):
     def abort(self, qid: int, cid: int, opcode: int) -> None: ...
     def escalate(self, why: str) -> None: ...
 
@@ -31,7 +31,7 @@ class QueuePair(Engine):
         *,
         completion: str = "poll",
         loop: asyncio.AbstractEventLoop | None = None,
-        host: Host | None = None,
+        host: _Host | None = None,
         irq_fd: int = -1,
         default_timeout: float | None = 0.0,
         abort_timeout: float = 5.0,

@@ -83,6 +83,7 @@ cdef class QueuePair(Engine):
         self.context = copy_context()
         if loop is not None:
             self.call_soon = loop.call_soon
+            self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
             if self.mode in (INTERRUPT, ADAPTIVE):
                 # Not a bound method: the loop must not keep a queue pair that its user dropped.
@@ -218,6 +219,8 @@ cdef class QueuePair(Engine):
         if self.scheduled or self.loop is None:
             return 0
         if self.mode == MANUAL and not (self.unattended or self.closing or self.finishing):
+            if self.debug and self.unpolled is None:
+                self.unpolled = look_for_polls(self)
             return 0
         try:
             self.call_soon(self.turn, context=self.context)
@@ -291,9 +294,6 @@ cdef class QueuePair(Engine):
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         cdef uint64_t begun, now
         cdef int _
-        if self.mode == MANUAL:
-            self._needs_polls()
-            return 0
         if self.ring.outstanding != 1 or request.state != IN_FLIGHT or request.in_flight != 1 or self.muted:
             return 0
         if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
@@ -314,11 +314,6 @@ cdef class QueuePair(Engine):
         if ring_has_completion(&self.ring):
             self.reap(1)
         return 0
-
-    def _needs_polls(self):
-        # Somebody has to reap; in debug mode it is said if nobody does.
-        if self.unpolled is None and self.loop is not None and self.loop.get_debug():
-            self.unpolled = look_for_polls(self)
 
     def process_completions(self, uint32_t max_completions=0):
         """Reaps completions and calls their callbacks; for "manual" queue pairs, and harmless on others.

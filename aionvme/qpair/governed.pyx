@@ -137,10 +137,10 @@ cdef class GovernedQueuePair(QueuePair):
     def dispose(self):
         """Gives everything back. Nothing is outstanding, and the device knows no such queue."""
         self.refuse(UsageError(f"{self!r} is closed"))
-        for timer in (self.timer, self.guard):
+        for timer in (self.timer, self.guard, self.unpolled):
             if timer is not None:
                 timer.cancel()
-        self.timer = self.guard = None
+        self.timer = self.guard = self.unpolled = None
         if self.loop is not None and self.mode in (INTERRUPT, ADAPTIVE) and not self.loop.is_closed():
             self.loop.remove_reader(self.irq_fd)
         self._let_kept_go()

@@ -18,7 +18,7 @@ from aionvme.qpair.poller import start_to_end
 T = TypeVar("T")
 
 
-class NoAnswer(Exception):  # noqa: N818 - it is an answer to who waits, and no error to anybody else
+class NoAnswer(Exception):
     """The other loop is closed, its thread has ended, or it did not turn for as long as one is patient."""
 
 

@@ -166,7 +166,7 @@ UNPOLLED_SECONDS = 1.0
 
 
 def look_for_polls(qp: QueuePair) -> asyncio.TimerHandle:
-    """Says, by and by, that nobody polls a "manual" queue pair whose command is awaited; unless it is cancelled."""
+    """Says, by and by, that nobody polls a "manual" queue pair that has commands; unless it is cancelled."""
     return qp.get_loop().call_later(UNPOLLED_SECONDS, _not_polled, weakref.ref(qp))
 
 
@@ -174,7 +174,7 @@ def _not_polled(ref: weakref.ref[QueuePair]) -> None:
     qp = ref()
     if qp is not None and qp.outstanding:
         logger.warning(
-            "%r: a command has been awaited for %g s, and nobody calls process_completions()",
+            "%r: has had a command for %g s, and nobody calls process_completions()",
             qp,
             UNPOLLED_SECONDS,
         )

@@ -140,7 +140,7 @@ async def test_its_loop_is_blocked_during_a_reset(caplog: pytest.LogCaptureFixtu
         assert ["left out of a reset" in record.message for record in caplog.records] == [True]
 
         async def afterwards() -> None:
-            with pytest.raises(FAILED, match="left out of a reset.*allocate another"):
+            with pytest.raises(FAILED, match=r"left out of a reset.*allocate another"):
                 o.read()
             await o.qp.close()
             assert o.qp.disposed
@@ -166,15 +166,19 @@ async def test_its_loop_is_blocked_during_a_close(completion: str, caplog: pytes
             assert time.monotonic() - begun < 10 * PATIENT + SLACK
             assert r.mock.num_queues == 0
             assert r.ctrlr._dma.closed
-            assert not o.qp.disposed
+            assert not _disposed(o), "its thread may be looking at it"
         # Deleting the queue had the device complete them, which its thread may yet see.
         assert set(await asyncio.wrap_future(ended)) <= {FAILED, aionvme.GenericStatusError}
         await other.run(o.qp.close())
-        assert o.qp.disposed
+        assert _disposed(o)
         assert any("memory is given back when it runs again" in record.message for record in caplog.records)
         if completion == "interrupt":
             # Left open, as its loop might have looked at another file by that number.
             _close_eventfds(r)
+
+
+def _disposed(r: Rig) -> bool:
+    return r.qp.disposed
 
 
 def _close_eventfds(r: Rig) -> None:
@@ -202,7 +206,10 @@ async def test_its_loop_is_blocked_while_it_is_allocated() -> None:
         unblocked.set()
         assert await asyncio.wrap_future(asked) == [WRONG]
         assert r.mock.queue(0).opcodes[CREATE_CQ] == 1
-        assert await other.call(lambda: [task for task in asyncio.all_tasks() if " qp " in task.get_name()]) == []
+        assert (
+            await other.call(lambda: [task for task in asyncio.all_tasks() if " qp " in task.get_name()])
+            == []
+        )
         o = await other.run(there(r))
         assert o.qp.qid == 2
         await other.run(o.qp.close())
@@ -308,7 +315,7 @@ async def test_late_command_while_the_controllers_loop_is_blocked(caplog: pytest
 
 
 async def test_controllers_loop_ended_without_a_close() -> None:
-    """I/O here goes on; a command that nobody can abort ends all the same, and the rest says that the loop is closed."""
+    """I/O here goes on; a command that nobody can abort ends all the same; the rest says that the loop is closed."""
     async with far_controller(abort_timeout=0.1) as (r, home):
         await home.end()
         assert await _kinds(r, 64) == [None] * 64
@@ -319,9 +326,9 @@ async def test_controllers_loop_ended_without_a_close() -> None:
         begun = time.monotonic()
         assert await kinds(requests) == [asyncio.CancelledError, FAILED]
         assert time.monotonic() - begun < 0.1 + SLACK
-        with pytest.raises(WRONG, match="event loop that does not run.*connect in this one"):
+        with pytest.raises(WRONG, match=r"event loop that does not run.*connect in this one"):
             await r.ctrlr.alloc_io_qpair()
-        with pytest.raises(WRONG, match="is closed: .*could not be deleted"):
+        with pytest.raises(WRONG, match=r"is closed: .*could not be deleted"):
             await r.qp.close()
         with pytest.raises(WRONG, match="another event loop: connect in each loop"):
             await r.ctrlr.close()

@@ -69,10 +69,16 @@ async def test_several_in_each_of_several_threads() -> None:
                 memoryview(out)[:] = data
                 pairs = (one, two)
                 await asyncio.gather(
-                    *(pairs[n % 2].write(r.ns, memoryview(out)[n * size :], first + n, 1) for n in range(count))
+                    *(
+                        pairs[n % 2].write(r.ns, memoryview(out)[n * size :], first + n, 1)
+                        for n in range(count)
+                    )
                 )
                 await asyncio.gather(
-                    *(pairs[n % 2 - 1].read(r.ns, memoryview(back)[n * size :], first + n, 1) for n in range(count))
+                    *(
+                        pairs[n % 2 - 1].read(r.ns, memoryview(back)[n * size :], first + n, 1)
+                        for n in range(count)
+                    )
                 )
                 assert bytes(back) == data
         return data
@@ -89,7 +95,9 @@ async def test_it_is_used_by_no_one_else() -> None:
     """The controller's own thread, too, is told that the queue pair is another's."""
     async with rig() as r, elsewhere() as other:
         o = await other.run(there(r))
-        with pytest.raises(aionvme.WrongLoopError, match="another thread: allocate a queue pair in each loop"):
+        with pytest.raises(
+            aionvme.WrongLoopError, match="another thread: allocate a queue pair in each loop"
+        ):
             o.read()
         await other.run(o.qp.close())
 
@@ -258,7 +266,9 @@ async def test_reset_ends_what_is_in_flight_there_and_posts_what_waits() -> None
 
         async def submit() -> list[type[BaseException] | None]:
             inside = o.reads(2)
-            queued = [o.qp.submit_read(r.ns, o.buf, 0, 1, lambda n, _cpl: told.append(n), n) for n in range(4)]
+            queued = [
+                o.qp.submit_read(r.ns, o.buf, 0, 1, lambda n, _cpl: told.append(n), n) for n in range(4)
+            ]
             return await kinds([*inside, *queued])
 
         ended = other.start(submit())

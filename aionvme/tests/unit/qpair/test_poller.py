@@ -247,7 +247,9 @@ async def test_opening_is_not_what_it_opens() -> None:
     """Whoever takes it for the open thing is told what to do; what looks for an attribute finds none."""
     opening = _opener([])()
     assert repr(opening) == "<Opening of thing()>"
-    with pytest.raises(AttributeError, match=r"has no 'closed': it is not open yet; `await` it, or .*`async with`"):
+    with pytest.raises(
+        AttributeError, match=r"has no 'closed': it is not open yet; `await` it, or .*`async with`"
+    ):
         opening.closed  # type: ignore[attr-defined]  # noqa: B018
     assert not hasattr(opening, "closed")
     assert (await opening).closed == 0
