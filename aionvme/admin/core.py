@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
+    from aionvme.admin.events import Events
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
+    from aionvme.spec.logs import CommandsSupportedAndEffects
 
 logger = logging.getLogger("aionvme")
 
@@ -69,12 +72,16 @@ class Core:
         log_support: Which log pages it has.
         feature_support: Which features it has.
         host_memory: What it was lent of the host's memory.
+        scanning: Held while the namespaces are read anew; `rescan` does that in the background.
+        commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
-        irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
+        left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
+            eventfds stay open.
+        events: Its asynchronous events.
         error: Why it ended.
     """
 
@@ -98,11 +105,16 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    rescan: asyncio.Task[None] | None = None
+    commands_log: CommandsSupportedAndEffects | None = None
     queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
-    irqs_in_use: bool = False
+    left: set[GovernedQueuePair] = attrs.field(factory=set)
+    events: Events = attrs.field(init=False)
+    _irqs_due: bool = False
 
     @property
     def home(self) -> Home:
@@ -130,10 +142,23 @@ class Core:
         yield from list(self.queues.values())
         yield from list(self.undeleted)
 
-    def leave_to_its_loop(self, qp: GovernedQueuePair) -> None:
-        """Its loop has yet to dispose of it, and nobody waits for that."""
-        if qp.completion in ("interrupt", "adaptive"):
-            self.irqs_in_use = True
+    def dispose_of(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair has: in its own loop, now or when that turns."""
+        self.left.add(qp)
+        qp.home.tell(partial(self.dispose_here, qp))
+
+    def dispose_here(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair of this loop has."""
+        qp.dispose()
+        self.left.discard(qp)
+        if self._irqs_due:
+            self.close_irqs()
+
+    def close_irqs(self) -> None:
+        """Closes the eventfds, once no loop looks at them any more."""
+        self._irqs_due = True
+        while self.irq_fds and not self.left:
+            os.close(self.irq_fds.pop())
 
     def loop_is_ending(self) -> bool:
         """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
@@ -164,6 +189,7 @@ class Core:
         self.cut_off()
         for qp in self.all_queues():
             qp.home.tell(partial(qp.end_outstanding, error, True))
+        self.home.tell(partial(self.events.end, error))
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

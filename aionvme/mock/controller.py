@@ -12,13 +12,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-import attrs
-
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
 from aionvme.mock.function import MockFunction
+from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
@@ -369,6 +368,13 @@ class MockController:
             self._registers.remove()
             self._config.removed = True
 
+    def power_cycle(self) -> None:
+        """Power goes and comes back: all is as after power on, but for what was saved."""
+        with self._machine:
+            self._registers.reset()
+            self._admin.power_loss()
+        self._subsystem.power_cycle()
+
     def inject_cqe(
         self,
         qid: int,
@@ -407,11 +413,17 @@ class MockController:
         Options that are not named stay as they are. A host learns of it when it brings the controller up again.
         """
         with self._machine:
-            if mdts is not None:
-                self.options.mdts = mdts
-            self.options.commands = attrs.evolve(self.options.commands, **commands)
-            self._machine.set_limits(self.options.commands.limits())
-            self._machine.max_transfer = self.options.max_transfer
+            self._admin.change(mdts, commands)
+
+    @property
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""
+        return self._admin.critical_warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
+        with self._machine:
+            self._admin.critical_warning = bits & 0xFF
 
     # -- inspection ------------------------------------------------------------------------------------------
 
@@ -431,6 +443,12 @@ class MockController:
         if state is None:
             raise UsageError(f"there never was a submission queue {qid}")
         return state
+
+    @property
+    def host_memory(self) -> HostMemoryState:
+        """What the host lent it, and whether it was left alone (host memory buffer)."""
+        with self._machine:
+            return self._admin.features.buffer.state
 
     @property
     def num_queues(self) -> int:

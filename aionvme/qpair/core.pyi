@@ -3,8 +3,8 @@ from typing import Any, Literal, Protocol
 
 from typing_extensions import disjoint_base
 
-from aionvme.qpair.engine import Engine
 from aionvme.qpair.home import Home
+from aionvme.qpair.waking import Waking
 
 _CompletionMode = Literal["poll", "interrupt", "adaptive", "manual"]
 
@@ -14,7 +14,7 @@ class _Host(Protocol):
     def escalate(self, why: str) -> None: ...
 
 @disjoint_base
-class QueuePair(Engine):
+class QueuePair(Waking):
     @property
     def completion(self) -> _CompletionMode: ...
     @property
@@ -25,7 +25,7 @@ class QueuePair(Engine):
     def finishing_for_loop(self) -> bool: ...
     @property
     def counters(self) -> dict[str, int]: ...
-    # The last nine are the engine's.
+    # The last ones are the engine's.
     def __init__(
         self,
         *,
@@ -44,4 +44,5 @@ class QueuePair(Engine):
     def get_loop(self) -> asyncio.AbstractEventLoop: ...
     def process_completions(self, max_completions: int = 0) -> int: ...
     def begin_finish(self) -> None: ...
+    def finish_by(self, seconds: float) -> None: ...
     def _instead(self) -> str: ...

@@ -7,7 +7,7 @@ All of it is done in the queue pair's own thread, but for what only sets a flag:
 from libc.stdint cimport uint32_t
 
 from aionvme.errors import UsageError
-from aionvme.qpair.core cimport ADAPTIVE, INTERRUPT, QueuePair
+from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.engine cimport MAX_PIECE_BYTES
 from aionvme.qpair.request cimport ENDED, Request
 
@@ -141,8 +141,7 @@ cdef class GovernedQueuePair(QueuePair):
             if timer is not None:
                 timer.cancel()
         self.timer = self.guard = self.unpolled = None
-        if self.loop is not None and self.mode in (INTERRUPT, ADAPTIVE) and not self.loop.is_closed():
-            self.loop.remove_reader(self.irq_fd)
+        self.use_interrupt(-1)
         self._let_kept_go()
         self.give_back()
         if self.poller is not None:

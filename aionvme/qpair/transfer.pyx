@@ -111,6 +111,8 @@ cdef class TransferQueuePair(GovernedQueuePair):
 
     cdef int check_namespace(self, Namespace ns) except -1:
         if ns.controller is not self.dma:
+            if ns.gone is not None:
+                raise UsageError(f"ns: {ns.gone}")
             raise UsageError(f"ns: {ns!r} is of another controller than {self.describe()}")
         return 0
 
