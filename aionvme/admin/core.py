@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
-    from aionvme.qpair.core import QueuePair
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.home import Home
     from aionvme.qpair.io import IoQueuePair
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
@@ -78,6 +81,8 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
+        left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
+            eventfds stay open.
         events: Its asynchronous events.
         error: Why it ended.
     """
@@ -110,7 +115,14 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    left: set[GovernedQueuePair] = attrs.field(factory=set)
     events: Events = attrs.field(init=False)
+    _irqs_due: bool = False
+
+    @property
+    def home(self) -> Home:
+        """The loop and thread of the controller."""
+        return self.admin.home
 
     @property
     def doorbell_pairs(self) -> int:
@@ -127,15 +139,33 @@ class Core:
         """Admin commands of bring-up and recovery."""
         return Commands(self, True)
 
-    def all_queues(self) -> Iterator[QueuePair]:
+    def all_queues(self) -> Iterator[GovernedQueuePair]:
         """The admin queue pair, and every I/O queue pair whose memory the device may reach."""
         yield self.admin
         yield from list(self.queues.values())
         yield from list(self.undeleted)
 
+    def dispose_of(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair has: in its own loop, now or when that turns."""
+        self.left.add(qp)
+        qp.home.tell(partial(self.dispose_here, qp))
+
+    def dispose_here(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair of this loop has."""
+        qp.dispose()
+        self.left.discard(qp)
+        if self._irqs_due:
+            self.close_irqs()
+
+    def close_irqs(self) -> None:
+        """Closes the eventfds, once no loop looks at them any more."""
+        self._irqs_due = True
+        while self.irq_fds and not self.left:
+            os.close(self.irq_fds.pop())
+
     def loop_is_ending(self) -> bool:
-        """Whether the loop is being torn down: its tasks, the pollers among them, were cancelled."""
-        return any(qp.finishing_for_loop for qp in self.all_queues())
+        """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
+        return any(qp.finishing_for_loop for qp in self.all_queues() if qp.get_loop() is self.loop)
 
     def cut_off(self) -> None:
         """The device reaches no memory any more: bus mastering off, and every I/O address unmapped."""
@@ -157,12 +187,14 @@ class Core:
         self.state = State.ENDED
         self.error = error
         logger.error("%s", self.about(error))
-        self.cut_off()
+        # First, so that a call in another thread is told this rather than that its memory is not mapped.
         for qp in self.all_queues():
             qp.refuse(error)
             qp.suspend()
-            qp.end_outstanding(error, True)
-        self.events.end(error)
+        self.cut_off()
+        for qp in self.all_queues():
+            qp.home.tell(partial(qp.end_outstanding, error, True))
+        self.home.tell(partial(self.events.end, error))
 
     def about(self, what: object) -> str:
         """A sentence that begins with the controller's name, whether `what` did or not."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aionvme.mock import directives
 from aionvme.mock.events import Events
 from aionvme.mock.features import Features
@@ -24,6 +26,7 @@ from aionvme.spec.registers import Cc, Reg
 from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
+    from aionvme.mock.commands import CommandOptions
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
     from aionvme.mock.subsystem import Subsystem
@@ -79,6 +82,15 @@ class Admin:
         if options.shadow_doorbells:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
         machine.set_limits(options.commands.limits())
+
+    def change(self, mdts: int | None, commands: CommandOptions) -> None:
+        """Other limits and commands from now on, where they are named."""
+        options = self._options
+        if mdts is not None:
+            options.mdts = mdts
+        options.commands = attrs.evolve(options.commands, **commands)
+        self._machine.set_limits(options.commands.limits())
+        self._machine.max_transfer = options.max_transfer
 
     def reset(self) -> None:
         """Controller reset: outstanding event requests go, features have their defaults."""

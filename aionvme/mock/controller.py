@@ -424,6 +424,14 @@ class MockController(LogScripts, Powered):
         with self._machine:
             self._admin.events.report(kind, information, page)
 
+    def change(self, *, mdts: int | None = None, **commands: Unpack[CommandOptions]) -> None:
+        """Has other limits and commands from now on, as after an update of its firmware.
+
+        Options that are not named stay as they are. A host learns of it when it brings the controller up again.
+        """
+        with self._machine:
+            self._admin.change(mdts, commands)
+
     @property
     def critical_warning(self) -> int:
         """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""

@@ -152,9 +152,9 @@ def _those(kind: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if name in kind.__annotations__}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class MockOptions:
-    """How a mock controller is made. See `MockController`."""
+    """How a mock controller is made, and what `MockController.change` made of it. All parts have this object."""
 
     namespaces: Sequence[NamespaceConfig]
     storage: str | os.PathLike[str] | None = None
