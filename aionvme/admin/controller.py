@@ -7,9 +7,10 @@ import contextlib
 import os
 import warnings
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, host_memory, startup
+from aionvme.admin import bringup, host_memory, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
@@ -89,6 +90,7 @@ class Controller(AdminCommands):
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
         self._core.events = Events(self._core)
+        self._core.events.add_hook(partial(namespaces.follow, self._core))
         self._recovery = Recovery(self._core)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)
