@@ -101,7 +101,7 @@ def connect(address: Address, opts: ControllerOptions | None = None) -> Opening[
         ControllerLostError: It is gone.
         StatusError: It refused a command that every controller must take.
     """
-    return Opening(lambda: _connect(address, opts))
+    return Opening(lambda: _connect(address, opts), f"connect({address!r})")
 
 
 async def _connect(address: Address, opts: ControllerOptions | None) -> Controller:

@@ -94,6 +94,22 @@ def choose_page_size(cap: Cap) -> int:
     return 1 << (12 + cap.mpsmin)
 
 
+def check_unchanged(registers: Registers, page_size: int) -> None:
+    """After a reset, which may have been to new firmware: what the rings were laid out by still holds.
+
+    Raises:
+        ControllerFailedError: It does not; the controller has to be connected to anew.
+    """
+    before, now = registers.cap, Cap.from_int(registers._alive64(Reg.CAP))
+    pages = range(now.mpsmin, now.mpsmax + 1)
+    if now.dstrd != before.dstrd or page_size.bit_length() - 13 not in pages:
+        raise ControllerFailedError(
+            f"{registers.function.pci_dev}: came back with other doorbells or pages (CAP was {before.to_int():#x}, "
+            f"and is {now.to_int():#x}): connect to it anew"
+        )
+    registers.cap = now
+
+
 def choose_command_set(cap: Cap, wanted: int | None) -> int:
     """CC.CSS: as asked, else the NVM command set, else all that the controller has (Base 2.0, 3.1.3.1, CAP.CSS)."""
     if wanted is not None:

@@ -10,12 +10,12 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, host_memory, namespaces, startup
+from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
 from aionvme.admin.options import ControllerOptions, QPrio
-from aionvme.admin.queues import IoQueues
+from aionvme.admin.queues import IoQueues, Wishes
 from aionvme.admin.recovery import Recovery
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
@@ -83,6 +83,7 @@ class Controller(AdminCommands):
                 loop=loop,
                 default_timeout=opts.admin_timeout,
                 abort_timeout=opts.abort_timeout,
+                loop_timeout=opts.loop_timeout,
                 name=f"aionvme {function.pci_dev} admin",
             )
         except BaseException:
@@ -235,30 +236,53 @@ class Controller(AdminCommands):
     # -- queue pairs ---------------------------------------------------------------------------------------------------
 
     def alloc_io_qpair(
-        self, *, depth: int | None = None, qprio: QPrio = QPrio.MEDIUM, completion: str = "poll"
+        self,
+        *,
+        depth: int | None = None,
+        qprio: QPrio = QPrio.MEDIUM,
+        completion: str = "poll",
+        batching: bool | None = None,
     ) -> Opening[IoQueuePair]:
         """Allocates an I/O queue pair, which belongs to the running loop: `await` it, or enter it by `async with`.
+
+        That may be another loop than the controller's, in another thread. The controller's loop has to go on running
+        until such a queue pair is closed: it makes and deletes the queues, sends Aborts and resets the controller.
 
         Args:
             depth: Commands that may be outstanding at once; None for `opts.io_queue_depth`.
             qprio: Priority class under weighted round robin; ignored under round robin.
             completion: "poll" busily while commands are outstanding; "interrupt" by MSI-X; "adaptive" polls, and leaves
-                it to the interrupt when nothing comes; "manual" by `process_completions`.
+                it to the interrupt when nothing comes; "manual" by `process_completions` only: whoever awaits one of
+                its commands waits until somebody calls that.
+            batching: Whether the doorbell rings once for all that was posted in a turn of the loop (with "manual", once
+                for each `process_completions`), or at once with each command; None for False with "manual", else True.
 
         Raises:
             UsageError: No queue is left, or there is no such depth, interrupt or mode.
+            WrongLoopError: The controller belongs to another loop, which does not run, or does not answer.
             StatusError: The controller refused.
         """
-        return Opening(lambda: self._alloc_io_qpair(depth, qprio, completion))
+        return Opening(
+            lambda: self._alloc_io_qpair(Wishes(depth, qprio, completion, batching)), "alloc_io_qpair()"
+        )
 
-    async def _alloc_io_qpair(self, depth: int | None, qprio: QPrio, completion: str) -> IoQueuePair:
+    async def _alloc_io_qpair(self, wishes: Wishes) -> IoQueuePair:
         self._check_open()
-        self._check_loop()
-        return await self._queues.alloc(depth, qprio, completion)
+        core = self._core
+        if asyncio.get_running_loop() is core.loop:
+            return await self._queues.alloc(wishes, core.home)
+        return await marshal.alloc(core, self._queues, wishes)
 
     def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._core.loop:
-            raise WrongLoopError(f"{self!r} belongs to another event loop: connect in each loop")
+        loop = self._core.loop
+        if asyncio.get_running_loop() is loop:
+            return
+        instead = (
+            "connect in each loop"
+            if loop.is_closed()
+            else "asyncio.run_coroutine_threadsafe has it done there"
+        )
+        raise WrongLoopError(f"{self!r} belongs to another event loop: {instead}")
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -322,7 +346,8 @@ class Controller(AdminCommands):
         May be called twice. A cancellation is raised after the end.
 
         Raises:
-            ControllerFailedError: It did not complete the shutdown; everything was given back all the same.
+            ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
+                that loop does not answer; everything was given back all the same.
         """
         if self._core.state is State.CLOSED:
             return
@@ -339,7 +364,10 @@ class Controller(AdminCommands):
             core.state = State.CLOSING
         try:
             for qp in list(core.queues.values()):
-                await self._queues.close_io_qpair(qp)
+                try:
+                    await self._queues.close_io_qpair(qp)
+                except ControllerFailedError as error:
+                    failure = error
             await core.events.stop()
             await host_memory.take_back(core)
             core.admin.refuse(UsageError(f"{self!r} is closed"))
@@ -369,6 +397,9 @@ class Controller(AdminCommands):
         core.cut_off()
         core.admin.end_outstanding(ControllerFailedError(f"{core} was closed"), True)
         core.events.end(core.error)
+        # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
+        for qp in await marshal.on_each(core.all_queues(), lambda qp: qp.dispose()):
+            core.leave_to_its_loop(qp)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
         core.state = State.CLOSED
@@ -376,12 +407,15 @@ class Controller(AdminCommands):
     def _dispose(self) -> None:
         core = self._core
         for qp in core.all_queues():
-            qp.dispose()
+            qp.home.tell(qp.dispose)
+            if not qp.disposed:
+                core.leave_to_its_loop(qp)
         core.queues.clear()
         core.undeleted.clear()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
-        self._close_irqs()
+        if not core.irqs_in_use:
+            self._close_irqs()
 
     async def __aenter__(self) -> Controller:
         return self

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
-    from aionvme.qpair.core import QueuePair
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.home import Home
     from aionvme.qpair.io import IoQueuePair
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
@@ -77,6 +79,7 @@ class Core:
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
         events: Its asynchronous events.
+        irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
         error: Why it ended.
     """
 
@@ -107,7 +110,13 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    irqs_in_use: bool = False
     events: Events = attrs.field(init=False)
+
+    @property
+    def home(self) -> Home:
+        """The loop and thread of the controller."""
+        return self.admin.home
 
     @property
     def doorbell_pairs(self) -> int:
@@ -124,15 +133,20 @@ class Core:
         """Admin commands of bring-up and recovery."""
         return Commands(self, True)
 
-    def all_queues(self) -> Iterator[QueuePair]:
+    def all_queues(self) -> Iterator[GovernedQueuePair]:
         """The admin queue pair, and every I/O queue pair whose memory the device may reach."""
         yield self.admin
         yield from list(self.queues.values())
         yield from list(self.undeleted)
 
+    def leave_to_its_loop(self, qp: GovernedQueuePair) -> None:
+        """Its loop has yet to dispose of it, and nobody waits for that."""
+        if qp.completion in ("interrupt", "adaptive"):
+            self.irqs_in_use = True
+
     def loop_is_ending(self) -> bool:
-        """Whether the loop is being torn down: its tasks, the pollers among them, were cancelled."""
-        return any(qp.finishing_for_loop for qp in self.all_queues())
+        """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
+        return any(qp.finishing_for_loop for qp in self.all_queues() if qp.get_loop() is self.loop)
 
     def cut_off(self) -> None:
         """The device reaches no memory any more: bus mastering off, and every I/O address unmapped."""
@@ -152,11 +166,13 @@ class Core:
         self.state = State.ENDED
         self.error = error
         logger.error("%s: %s", self, error)
-        self.cut_off()
+        # First, so that a call in another thread is told this rather than that its memory is not mapped.
         for qp in self.all_queues():
             qp.refuse(error)
             qp.suspend()
-            qp.end_outstanding(error, True)
+        self.cut_off()
+        for qp in self.all_queues():
+            qp.home.tell(partial(qp.end_outstanding, error, True))
         self.events.end(error)
 
     def __str__(self) -> str:

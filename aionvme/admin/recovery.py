@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aionvme.admin import bringup, startup
 from aionvme.admin.core import State, logger
+from aionvme.admin.marshal import on_each
 from aionvme.errors import ControllerFailedError, ControllerLostError, ControllerResetError, NvmeError
+from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.poller import start_to_end, wait_to_end
 from aionvme.spec.opcodes import AdminOpcode
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.admin.queues import IoQueues
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.limits import Limits
     from aionvme.qpair.request import Completion
 
 
@@ -130,7 +135,7 @@ class Recovery:
         core.epoch += 1
         queues = list(core.all_queues())
         for qp in queues:
-            qp.hold_poller()
+            qp.home.tell(qp.hold_poller)
         try:
             await self._stop_device()
             await self._restart()
@@ -145,7 +150,7 @@ class Recovery:
             # Not in a callback of the future: who waits in `settled` would look before that runs, and look for ever.
             self._reset = None
             for qp in queues:
-                qp.release_poller()
+                qp.home.tell(qp.release_poller)
 
     async def _stop_device(self) -> None:
         """RDY=0 seen: the device has let go of every command and buffer, which then go back to their owners."""
@@ -164,17 +169,19 @@ class Recovery:
         )
         self._stopping = False
         core.admin.end_outstanding(error, True)
-        for qp in core.all_queues():
-            qp.end_outstanding(error, False)
-            qp.reset_rings()
+        deaf = await on_each(core.all_queues(), partial(_empty, error=error))
         assert self._queues is not None
-        self._queues.dispose_undeleted()
+        await self._queues.dispose_undeleted()
+        for qp in deaf:
+            assert isinstance(qp, IoQueuePair)
+            self._queues.leave_out(qp)
 
     async def _restart(self) -> None:
         core = self._core
         if core.loop_is_ending():
             # Nobody is there to use it, and what hung once could hang again.
             raise ControllerFailedError("the loop is ending")
+        bringup.check_unchanged(core.registers, core.page_size)
         await startup.start(core)
         assert self._queues is not None
         await self._queues.recreate()
@@ -182,6 +189,18 @@ class Recovery:
             assert core.error is not None
             raise core.error
         core.state = State.LIVE
-        for qp in core.all_queues():
-            qp.resume()
+        core.admin.resume()
+        for io in list(core.queues.values()):
+            io.home.tell(partial(_resume, io, core.limits, core.max_transfer))
         logger.info("%s: was reset, and is in use again", core)
+
+
+def _empty(qp: GovernedQueuePair, error: ControllerResetError) -> None:
+    qp.end_outstanding(error, False)
+    qp.reset_rings()
+
+
+def _resume(qp: IoQueuePair, limits: Limits, max_transfer: int) -> None:
+    # The controller may have come back with others, after an update of its firmware for one.
+    qp.renew(limits, max_transfer)
+    qp.resume()

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+import attrs
+
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
@@ -408,6 +410,18 @@ class MockController:
     def critical_warning(self, bits: int) -> None:
         with self._machine:
             self._admin.critical_warning = bits & 0xFF
+
+    def change(self, *, mdts: int | None = None, **commands: Unpack[CommandOptions]) -> None:
+        """Has other limits and commands from now on, as after an update of its firmware.
+
+        Options that are not named stay as they are. A host learns of it when it brings the controller up again.
+        """
+        with self._machine:
+            if mdts is not None:
+                self.options.mdts = mdts
+            self.options.commands = attrs.evolve(self.options.commands, **commands)
+            self._machine.set_limits(self.options.commands.limits())
+            self._machine.max_transfer = self.options.max_transfer
 
     # -- inspection ------------------------------------------------------------------------------------------
 

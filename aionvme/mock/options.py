@@ -135,9 +135,9 @@ def _whole_pages(nbytes: int) -> int:
     return -(-nbytes // PAGE) * PAGE
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class MockOptions:
-    """How a mock controller is made. See `MockController`."""
+    """How a mock controller is made, and what `MockController.change` made of it. All parts have this object."""
 
     namespaces: Sequence[NamespaceConfig]
     storage: str | os.PathLike[str] | None = None

@@ -9,8 +9,8 @@ from libc.string cimport memset
 
 from aionvme.errors import UsageError
 from aionvme.qpair.bounce cimport Bounce
-from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.describe cimport ALL_DESCRIBED, SGL_BIT_BUCKETS, SGL_DWORDS, Described
+from aionvme.qpair.governed cimport GovernedQueuePair
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
@@ -84,11 +84,16 @@ cdef object check_when_full(object when_full):
     raise UsageError(f'when_full must be None or "error", not {when_full!r}')
 
 
-cdef class TransferQueuePair(QueuePair):
+cdef class TransferQueuePair(GovernedQueuePair):
     """The commands that move blocks between memory and a namespace."""
 
     def __init__(self, *, limits, **others):
+        self._take_limits(limits)
+        GovernedQueuePair.__init__(self, **others)
+
+    def _take_limits(self, limits):
         self.limits = limits
+        self.sgl_flags = 0
         # SGLS bits 1:0: 01b any alignment, 10b dwords (Base 2.0, 5.17.2.1).
         self.has_sgl = (limits.sgls & 3) in (1, 2)
         self.sgl_with_metadata = bool(limits.sgls >> 17 & 1)
@@ -96,7 +101,11 @@ cdef class TransferQueuePair(QueuePair):
             self.sgl_flags |= SGL_DWORDS
         if limits.sgls >> 16 & 1:
             self.sgl_flags |= SGL_BIT_BUCKETS
-        QueuePair.__init__(self, **others)
+
+    def renew(self, limits, max_transfer):
+        """What the controller says of itself after a reset. Nothing is in flight."""
+        self._take_limits(limits)
+        self.renew_max_transfer(max_transfer)
 
     # -- what every transfer checks ------------------------------------------------------------------------------------
 
