@@ -85,6 +85,8 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        if not qid:
+            self.features.buffer.use()
         try:
             dw0 = self._reserve(raw, sqe) if qid else self._execute(sqe)
         except Refused as refused:

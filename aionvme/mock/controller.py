@@ -19,6 +19,7 @@ from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
 from aionvme.mock.function import MockFunction
+from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
@@ -369,6 +370,13 @@ class MockController:
             self._registers.remove()
             self._config.removed = True
 
+    def power_cycle(self) -> None:
+        """Power goes and comes back: all is as after power on, but for what was saved."""
+        with self._machine:
+            self._registers.reset()
+            self._admin.power_loss()
+        self._subsystem.power_cycle()
+
     def inject_cqe(
         self,
         qid: int,
@@ -441,6 +449,12 @@ class MockController:
         if state is None:
             raise UsageError(f"there never was a submission queue {qid}")
         return state
+
+    @property
+    def host_memory(self) -> HostMemoryState:
+        """What the host lent it, and whether it was left alone (host memory buffer)."""
+        with self._machine:
+            return self._admin.features.buffer.state
 
     @property
     def num_queues(self) -> int:

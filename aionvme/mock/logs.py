@@ -74,6 +74,7 @@ class LogPages:
             LogPageId.FIRMWARE_SLOT: firmware.log_page,
             LogPageId.CHANGED_NAMESPACES: self._changed,
             LogPageId.COMMAND_EFFECTS: self._effects,
+            LogPageId.FEATURE_EFFECTS: features.effects,
         }
 
     def answer(self, sqe: Sqe) -> bytes:

@@ -20,6 +20,7 @@ EXCEPTIONS = {
     "GenericStatusError",
     "MediaError",
     "NvmeError",
+    "OperationFailedError",
     "PathError",
     "QueueFullError",
     "StatusError",
