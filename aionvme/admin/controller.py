@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import warnings
 import weakref
@@ -14,9 +15,10 @@ from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
+from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
-from aionvme.admin.recovery import Recovery
+from aionvme.admin.recovery import RESETS, Recovery
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
@@ -93,6 +95,7 @@ class Controller(AdminCommands):
         self._core.events = Events(self._core)
         self._core.events.add_hook(partial(namespaces.follow, self._core))
         self._recovery = Recovery(self._core)
+        self._core.keep_alive = KeepAlive(self._core, self._recovery.escalate)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)
         admin.set_host(self._recovery)
@@ -314,19 +317,44 @@ class Controller(AdminCommands):
 
     # -- reset and health ----------------------------------------------------------------------------------------------
 
-    async def reset(self) -> None:
-        """Resets the controller (CC.EN=0 and 1), and creates its queues again.
+    async def reset(self, kind: str = "controller") -> None:
+        """Resets the controller, and creates its queues again (Base 2.0, 3.7).
 
         Commands that it has end with `ControllerResetError`; those that wait for a slot are posted afterwards.
 
+        Args:
+            kind: "controller", by CC.EN; "function", by the reset of the PCI function; or "subsystem", which resets
+                every controller of the NVM subsystem, in whosever hands they are: see `subsystem_reset`.
+
         Raises:
+            UsageError: There is no such kind, or the controller does not have it.
+            OSError: The function has no reset of its own.
             ControllerFailedError: It did not come back; every later call raises this.
             ControllerLostError: It is gone.
         """
+        if kind not in RESETS:
+            raise UsageError(f"kind is one of {', '.join(RESETS)}, not {kind!r}")
         self._check_open()
         self._check_loop()
+        if kind == "subsystem" and not self._core.registers.cap.nssrs:
+            raise UsageError(f"{self._core} has no NVM subsystem reset (CAP.NSSRS is 0)")
+        if kind == "function" and not self._core.function.can_reset:
+            raise OSError(errno.EOPNOTSUPP, f"{self._core} has no reset of the function")
         await host_memory.take_back(self._core)
-        await self._recovery.reset()
+        await self._recovery.reset(kind)
+
+    async def subsystem_reset(self) -> None:
+        """NVM subsystem reset (NSSR; Base 2.0, 3.7.1): as `reset`, of every controller of the subsystem.
+
+        The others notice it within a second or so, and are reset in turn by those that drive them: their outstanding
+        commands end with `ControllerResetError`.
+
+        Raises:
+            UsageError: The controller does not have it (CAP.NSSRS).
+            ControllerFailedError: It did not come back; every later call raises this.
+            ControllerLostError: It is gone.
+        """
+        await self.reset("subsystem")
 
     def _watch_health(self) -> None:
         ctrlr = weakref.ref(self)
@@ -343,7 +371,7 @@ class Controller(AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        May be called twice. A cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A cancellation is raised after the end.
 
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
@@ -357,6 +385,30 @@ class Controller(AdminCommands):
         await wait_to_end(self._closing)
 
     async def _close(self) -> None:
+        core = self._core
+        # Commands without a time limit would be waited for as long as the controller keeps them.
+        grace = (
+            core.loop.call_later(core.opts.shutdown_timeout, self._hasten)
+            if core.opts.shutdown_timeout
+            else None
+        )
+        try:
+            await self._drain()
+        finally:
+            if grace is not None:
+                grace.cancel()
+
+    def _hasten(self) -> None:
+        core = self._core
+        count = sum(qp.outstanding for qp in core.all_queues())
+        logger.warning(
+            "%s: %d commands did not end within %g s of its close, and are aborted",
+            core, count, core.opts.shutdown_timeout,
+        )  # fmt: skip
+        for qp in core.all_queues():
+            qp.home.tell(partial(qp.finish_by, 0.0))
+
+    async def _drain(self) -> None:
         core = self._core
         await self._recovery.settled()
         failure: NvmeError | None = None
@@ -397,6 +449,7 @@ class Controller(AdminCommands):
         core.cut_off()
         core.admin.end_outstanding(ControllerFailedError(f"{core} was closed"), True)
         core.events.end(core.error)
+        core.keep_alive.stop()
         # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
         for qp in await marshal.on_each(core.all_queues(), lambda qp: qp.dispose()):
             core.leave_to_its_loop(qp)

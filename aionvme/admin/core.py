@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
     from aionvme.admin.events import Events
+    from aionvme.admin.keep_alive import KeepAlive
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -78,7 +79,7 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
-        events: Its asynchronous events.
+        events: Its asynchronous events; `keep_alive`: its keep alive timer.
         irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
         error: Why it ended.
     """
@@ -112,6 +113,7 @@ class Core:
     irq_fds: list[int] = attrs.field(factory=list)
     irqs_in_use: bool = False
     events: Events = attrs.field(init=False)
+    keep_alive: KeepAlive = attrs.field(init=False)
 
     @property
     def home(self) -> Home:
@@ -174,6 +176,7 @@ class Core:
         for qp in self.all_queues():
             qp.home.tell(partial(qp.end_outstanding, error, True))
         self.events.end(error)
+        self.keep_alive.stop()
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

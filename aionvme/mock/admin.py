@@ -10,6 +10,7 @@ from aionvme.mock.events import Events
 from aionvme.mock.features import Features
 from aionvme.mock.firmware import Firmware
 from aionvme.mock.identify import Identify
+from aionvme.mock.keep_alive import KeepAlive
 from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.refusal import Refused
@@ -44,6 +45,9 @@ class Admin:
         self.features = Features(machine, options, subsystem, member)
         self.logs = LogPages(machine, options, self.features, self.firmware)
         self.events = Events(machine, options.event_limit, self.features)
+        self.keep_alive = KeepAlive(machine, options, self.features.special)
+        #: What ends this controller, which meets something that it cannot go on from; the registers set it.
+        self.fail: Callable[[], None] = machine.halt
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
             AdminOpcode.CREATE_IO_SQ: self._create_sq,
@@ -64,6 +68,8 @@ class Admin:
             AdminOpcode.LOCKDOWN: self._lockdown.execute,
             AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
         }
+        if options.commands.kas:
+            self._commands[AdminOpcode.KEEP_ALIVE] = self.keep_alive.keep_alive
         if options.shadow_doorbells:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
         machine.set_limits(options.commands.limits())
@@ -71,13 +77,18 @@ class Admin:
     def reset(self) -> None:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
+        self.keep_alive.reset()
         self.features.reset()
         self.firmware.reset(ResetNeeded.CONTROLLER)
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
 
+    def reset_subsystem(self) -> None:
+        """An NVM subsystem reset was asked for. Called with no machine standing still: each does so in its turn."""
+        self._subsystem.reset()
+
     def power_loss(self) -> None:
-        """An NVM subsystem reset."""
+        """An NVM subsystem reset, of this controller."""
         self._subsystem.reservations.power_loss()
         self.firmware.reset(ResetNeeded.SUBSYSTEM)
         self._lockdown.power_loss()
@@ -85,6 +96,9 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        if self.keep_alive.expired():
+            self.fail()
+            return
         if not qid:
             self.features.buffer.use()
         try:

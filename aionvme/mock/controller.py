@@ -19,8 +19,8 @@ from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
 from aionvme.mock.function import MockFunction
-from aionvme.mock.host_buffer import HostMemoryState
-from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.inspect import Held
+from aionvme.mock.inspection import Inspection
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
 from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
@@ -43,7 +43,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController:
+class MockController(Inspection):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -159,7 +159,7 @@ class MockController:
         self._loop_drive: LoopDrive | None = None
         self._rules = itertools.count(1)
         self._silent = False
-        self._subsystem.join(self._member, self._machine, self._admin.features)
+        self._subsystem.join(self._member, self._machine, self._admin.features, self._subsystem_was_reset)
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -357,9 +357,15 @@ class MockController:
         with self._machine:
             self._registers.stuck = bool(on)
 
-    def fatal(self) -> None:
-        """CSTS.CFS is set and nothing is executed until the controller is reset."""
+    def fatal(self, *, lasting: bool = False) -> None:
+        """CSTS.CFS is set and nothing is executed until the controller is reset; `lasting`: again each time it is."""
+        self._registers.fatal = lasting
         self._registers.fail()
+
+    def _subsystem_was_reset(self) -> None:
+        with self._machine:
+            self._config.reset()
+            self._registers.subsystem_was_reset()
 
     def remove(self) -> None:
         """Surprise removal: registers and configuration space read as ones, nothing is executed any more."""
@@ -430,57 +436,6 @@ class MockController:
             self.options.commands = attrs.evolve(self.options.commands, **commands)
             self._machine.set_limits(self.options.commands.limits())
             self._machine.max_transfer = self.options.max_transfer
-
-    # -- inspection ------------------------------------------------------------------------------------------
-
-    @property
-    def counters(self) -> Counters:
-        """What was counted since the mock was made."""
-        with self._machine:
-            return Counters(**self._machine.counters())
-
-    def queue(self, qid: int) -> QueueState:
-        """The queue with this identifier as it stands.
-
-        Raises:
-            UsageError: There never was one.
-        """
-        state = QueueState.of(self._machine, qid)
-        if state is None:
-            raise UsageError(f"there never was a submission queue {qid}")
-        return state
-
-    @property
-    def host_memory(self) -> HostMemoryState:
-        """What the host lent it, and whether it was left alone (host memory buffer)."""
-        with self._machine:
-            return self._admin.features.buffer.state
-
-    @property
-    def num_queues(self) -> int:
-        """I/O submission queues that exist."""
-        with self._machine:
-            return sum(self._machine.has_sq(qid) for qid in range(1, self.options.num_io_queues + 1))
-
-    def peek(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """What is stored in these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek(nsid, lba, nblocks)
-
-    def poke(self, nsid: int, lba: int, data: bytes) -> None:
-        """Stores these bytes at a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke(nsid, lba, bytes(data))
-
-    def peek_metadata(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """The metadata that is stored with these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek_metadata(nsid, lba, nblocks)
-
-    def poke_metadata(self, nsid: int, lba: int, metadata: bytes) -> None:
-        """Stores this metadata with a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke_metadata(nsid, lba, bytes(metadata))
 
 
 def _any(value: int | None) -> int:

@@ -215,7 +215,8 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         ver=0x00020000,
         oaes=1 << 8,  # namespace attribute notices
         # 128-bit host identifier, permissive mode, read recovery levels; guards of more than 16 bits
-        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | extended_formats << 15,
+        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | commands.tbkas << 6 | extended_formats << 15,
+        kas=commands.kas,
         rrls=commands.rrls,
         apsta=1,
         hctma=1,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aionvme.errors import UsageError
@@ -42,6 +44,7 @@ class Subsystem:
         self._protection: dict[int, WriteProtection] = {}
         self._machines: list[Machine | None] = []  # by member; None for one that left, or is being made
         self._features: list[Features | None] = []
+        self._resets: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}
         self.reservations = Reservations(self)
 
     def after_fork(self) -> None:
@@ -65,10 +68,11 @@ class Subsystem:
             self._features.append(None)
             return len(self._machines) - 1
 
-    def join(self, member: int, machine: Machine, features: Features) -> None:
-        """The controller in this place is made."""
+    def join(self, member: int, machine: Machine, features: Features, reset: Callable[[], None]) -> None:
+        """The controller in this place is made; `reset` is what an NVM subsystem reset does to it."""
         with self.lock:
             self._machines[member], self._features[member] = machine, features
+            self._resets[member] = weakref.WeakMethod(reset)
             machines = [machine for machine in self._machines if machine is not None]
         if self.shared:
             for each in machines:
@@ -76,10 +80,18 @@ class Subsystem:
                     each.share()
         self.reservations.publish()
 
+    def reset(self) -> None:
+        """NVM subsystem reset: of one controller after the other, in whatever state it is."""
+        for reset in [reset for reset in self._resets.values() if reset() is not None]:
+            call = reset()
+            if call is not None:
+                call()
+
     def leave(self, member: int) -> None:
         """The controller in this place is closed."""
         with self.lock:
             self._machines[member] = self._features[member] = None
+            self._resets.pop(member, None)
             last = not any(self._machines)
         if last:
             self.shelf.clear()
