@@ -16,6 +16,7 @@ from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
 from aionvme.admin.keep_alive import KeepAlive
+from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
 from aionvme.admin.recovery import RESETS, Recovery
@@ -28,13 +29,12 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from aionvme.admin.event_stream import AsyncEvent, EventStream
     from aionvme.pci.device import PciDevice
     from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
@@ -51,7 +51,7 @@ MOST_ADMIN_ENTRIES = 4096
 _open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
 
-class Controller(AdminCommands):
+class Controller(Listening, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -287,34 +287,6 @@ class Controller(AdminCommands):
         )
         raise WrongLoopError(f"{self!r} belongs to another event loop: {instead}")
 
-    # -- events --------------------------------------------------------------------------------------------------------
-
-    def events(self, *, limit: int = 256) -> EventStream:
-        """The asynchronous events from this call on (Base 2.0, 5.2): `async for event in ctrlr.events()`.
-
-        Every call gives an iterator of its own. The log page that belongs to an event has been read, which clears it,
-        and is `event.page`. Which events there are is `ControllerOptions.events`.
-
-        Args:
-            limit: How many events are kept that were not taken. Beyond that the oldest go, counted in `dropped`.
-
-        Raises:
-            UsageError: `limit` is less than 1.
-            WrongLoopError: The controller belongs to another loop.
-        """
-        if limit < 1:
-            raise UsageError(f"limit must be 1 or more, not {limit}")
-        self._check_loop()
-        return self._core.events.stream(limit)
-
-    def on_event(self, cb_fn: Callable[[Any, AsyncEvent], object], cb_arg: Any = None) -> Callable[[], None]:
-        """Has `cb_fn(cb_arg, event)` called for every asynchronous event from now on.
-
-        Returns:
-            A function that takes this back.
-        """
-        return self._core.events.add_callback(cb_fn, cb_arg)
-
     # -- reset and health ----------------------------------------------------------------------------------------------
 
     async def reset(self, kind: str = "controller") -> None:
@@ -371,7 +343,8 @@ class Controller(AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
+        cancellation is raised after the end.
 
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and

@@ -90,9 +90,6 @@ class KeepAlive:
 
     def _answered(self, _cb_arg: object, cpl: Completion) -> None:
         # Late, it was aborted, which has gone the way of every command that is late.
-        if cpl.status and cpl.status.code not in (
-            StatusCode.ABORTED_BY_REQUEST,
-            StatusCode.COMMAND_ABORTED_BY_HOST,
-        ):
-            if self._core.state is State.LIVE:
-                self._escalate(f"Keep Alive ended with {cpl.status}")
+        ended = (StatusCode.ABORTED_BY_REQUEST, StatusCode.COMMAND_ABORTED_BY_HOST)
+        if cpl.status and cpl.status.code not in ended and self._core.state is State.LIVE:
+            self._escalate(f"Keep Alive ended with {cpl.status}")
