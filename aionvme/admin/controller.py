@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import errno
 import os
 import warnings
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
+from aionvme.admin.keep_alive import KeepAlive
+from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
-from aionvme.admin.recovery import Recovery
+from aionvme.admin.recovery import RESETS, Recovery
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
@@ -26,13 +29,12 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from aionvme.admin.event_stream import AsyncEvent, EventStream
     from aionvme.pci.device import PciDevice
     from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
@@ -49,7 +51,7 @@ MOST_ADMIN_ENTRIES = 4096
 _open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
 
-class Controller(AdminCommands):
+class Controller(Listening, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -91,9 +93,10 @@ class Controller(AdminCommands):
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
         self._core.events = Events(self._core)
-        self._core.events.add_hook(functools.partial(namespaces.follow, self._core))
+        self._core.events.add_hook(partial(namespaces.follow, self._core))
         self._core.events.add_hook(self._core.nudges.hear)
         self._recovery = Recovery(self._core)
+        self._core.keep_alive = KeepAlive(self._core, self._recovery.escalate)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)
         admin.set_host(self._recovery)
@@ -285,49 +288,46 @@ class Controller(AdminCommands):
         )
         raise WrongLoopError(f"{self!r} belongs to another event loop: {instead}")
 
-    # -- events --------------------------------------------------------------------------------------------------------
-
-    def events(self, *, limit: int = 256) -> EventStream:
-        """The asynchronous events from this call on (Base 2.0, 5.2): `async for event in ctrlr.events()`.
-
-        Every call gives an iterator of its own. The log page that belongs to an event has been read, which clears it,
-        and is `event.page`. Which events there are is `ControllerOptions.events`.
-
-        Args:
-            limit: How many events are kept that were not taken. Beyond that the oldest go, counted in `dropped`.
-
-        Raises:
-            UsageError: `limit` is less than 1.
-            WrongLoopError: The controller belongs to another loop.
-        """
-        if limit < 1:
-            raise UsageError(f"limit must be 1 or more, not {limit}")
-        self._check_loop()
-        return self._core.events.stream(limit)
-
-    def on_event(self, cb_fn: Callable[[Any, AsyncEvent], object], cb_arg: Any = None) -> Callable[[], None]:
-        """Has `cb_fn(cb_arg, event)` called for every asynchronous event from now on.
-
-        Returns:
-            A function that takes this back.
-        """
-        return self._core.events.add_callback(cb_fn, cb_arg)
-
     # -- reset and health ----------------------------------------------------------------------------------------------
 
-    async def reset(self) -> None:
-        """Resets the controller (CC.EN=0 and 1), and creates its queues again.
+    async def reset(self, kind: str = "controller") -> None:
+        """Resets the controller, and creates its queues again (Base 2.0, 3.7).
 
         Commands that it has end with `ControllerResetError`; those that wait for a slot are posted afterwards.
 
+        Args:
+            kind: "controller", by CC.EN; "function", by the reset of the PCI function; or "subsystem", which resets
+                every controller of the NVM subsystem, in whosever hands they are: see `subsystem_reset`.
+
         Raises:
+            UsageError: There is no such kind, or the controller does not have it.
+            OSError: The function has no reset of its own.
             ControllerFailedError: It did not come back; every later call raises this.
             ControllerLostError: It is gone.
         """
+        if kind not in RESETS:
+            raise UsageError(f"kind is one of {', '.join(RESETS)}, not {kind!r}")
         self._check_open()
         self._check_loop()
+        if kind == "subsystem" and not self._core.registers.cap.nssrs:
+            raise UsageError(f"{self._core} has no NVM subsystem reset (CAP.NSSRS is 0)")
+        if kind == "function" and not self._core.function.can_reset:
+            raise OSError(errno.EOPNOTSUPP, f"{self._core} has no reset of the function")
         await host_memory.take_back(self._core)
-        await self._recovery.reset()
+        await self._recovery.reset(kind)
+
+    async def subsystem_reset(self) -> None:
+        """NVM subsystem reset (NSSR; Base 2.0, 3.7.1): as `reset`, of every controller of the subsystem.
+
+        The others notice it within a second or so, and are reset in turn by those that drive them: their outstanding
+        commands end with `ControllerResetError`.
+
+        Raises:
+            UsageError: The controller does not have it (CAP.NSSRS).
+            ControllerFailedError: It did not come back; every later call raises this.
+            ControllerLostError: It is gone.
+        """
+        await self.reset("subsystem")
 
     def _watch_health(self) -> None:
         ctrlr = weakref.ref(self)
@@ -344,7 +344,8 @@ class Controller(AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        May be called twice. A cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
+        cancellation is raised after the end.
 
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
@@ -358,6 +359,30 @@ class Controller(AdminCommands):
         await wait_to_end(self._closing)
 
     async def _close(self) -> None:
+        core = self._core
+        # Commands without a time limit would be waited for as long as the controller keeps them.
+        grace = (
+            core.loop.call_later(core.opts.shutdown_timeout, self._hasten)
+            if core.opts.shutdown_timeout
+            else None
+        )
+        try:
+            await self._drain()
+        finally:
+            if grace is not None:
+                grace.cancel()
+
+    def _hasten(self) -> None:
+        core = self._core
+        count = sum(qp.outstanding for qp in core.all_queues())
+        logger.warning(
+            "%s: %d commands did not end within %g s of its close, and are aborted",
+            core, count, core.opts.shutdown_timeout,
+        )  # fmt: skip
+        for qp in core.all_queues():
+            qp.home.tell(partial(qp.finish_by, 0.0))
+
+    async def _drain(self) -> None:
         core = self._core
         await self._recovery.settled()
         failure: NvmeError | None = None
@@ -398,6 +423,7 @@ class Controller(AdminCommands):
         core.cut_off()
         core.admin.end_outstanding(ControllerFailedError(f"{core} was closed"), True)
         core.events.end(core.error)
+        core.keep_alive.stop()
         # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
         core.left.update(core.all_queues())
         await marshal.on_each(core.all_queues(), core.dispose_here)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
     from aionvme.admin.events import Events
+    from aionvme.admin.keep_alive import KeepAlive
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -83,7 +84,7 @@ class Core:
         irq_fds: An eventfd for each interrupt vector in use.
         left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
             eventfds stay open.
-        events: Its asynchronous events.
+        events: Its asynchronous events; `keep_alive`: its keep alive timer.
         error: Why it ended.
     """
 
@@ -117,6 +118,7 @@ class Core:
     irq_fds: list[int] = attrs.field(factory=list)
     left: set[GovernedQueuePair] = attrs.field(factory=set)
     events: Events = attrs.field(init=False)
+    keep_alive: KeepAlive = attrs.field(init=False)
     _irqs_due: bool = False
 
     @property
@@ -195,6 +197,7 @@ class Core:
         for qp in self.all_queues():
             qp.home.tell(partial(qp.end_outstanding, error, True))
         self.home.tell(partial(self.events.end, error))
+        self.home.tell(self.keep_alive.stop)
 
     def about(self, what: object) -> str:
         """A sentence that begins with the controller's name, whether `what` did or not."""

@@ -94,6 +94,11 @@ class ControllerOptions:
             requests for events are sent.
         host_memory_buffer: Memory to lend the controller: "off", "preferred" for what it would like, or bytes.
             Afterwards the bytes that it was lent, 0 for none. See `Controller.enable_host_memory_buffer`.
+        shutdown_timeout: Seconds that `close` waits for commands; what has not ended then is aborted. 0: no limit but
+            the commands' own.
+        keep_alive_timeout: Seconds after which a controller that has not heard of its host is to stop, and within which
+            it has to answer; 0 for no keep alive. A controller that has none refuses to be connected to with it. As
+            used, it is rounded up to what the controller has (KAS).
         no_shn_notification: Close by disabling the controller, without the shutdown notification.
     """
 
@@ -114,5 +119,7 @@ class ControllerOptions:
     shadow_doorbells: bool = False
     use_cmb_sqs: bool = False
     host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)
+    shutdown_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    keep_alive_timeout: float = attrs.field(default=0.0, validator=_seconds)
     no_shn_notification: bool = False
     events: EventMask | None = attrs.field(default=None, converter=attrs.converters.optional(EventMask))

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from aionvme.qpair.request import Completion
 
 
+#: Kinds of reset, each of which does what the one before does, and more: CC.EN; the PCI function, which has every
+#: register reset; every controller of the NVM subsystem (Base 2.0, 3.7).
+RESETS = ("controller", "function", "subsystem")
+#: So many resets that nobody asked for, within so many seconds, are no help.
+STORM_RESETS, STORM_SECONDS = 5, 60.0
+
+
 class Recovery:
     """Aborts commands, resets the controller, gives it up: each bounded in time, each logged."""
 
@@ -34,7 +41,9 @@ class Recovery:
         self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
+        self._kind = "controller"
         self._stopping = False
+        self._unasked: deque[float] = deque()
 
     def attach(self, queues: IoQueues) -> None:
         """What is to be re-created after a reset."""
@@ -85,16 +94,34 @@ class Recovery:
         """A reset, if the controller was in use; if it was being brought up or down, its end."""
         core = self._core
         if core.state is State.LIVE:
-            logger.warning("%s: is reset: %s", core, why)
-            self._start_reset()
+            self._reset_unasked(why)
         elif self._stopping:
             return  # The reset that is under way ends that command, too, and takes no longer than CAP.TO.
         elif core.state is not State.ENDED and core.state is not State.CLOSED:
             core.end(ControllerFailedError(f"{core}: {why}, while it was {core.state.value}"))
 
+    def _reset_unasked(self, why: str) -> None:
+        """A reset, unless so many were of no avail."""
+        core = self._core
+        now = core.loop.time()
+        while self._unasked and now - self._unasked[0] > STORM_SECONDS:
+            self._unasked.popleft()
+        if len(self._unasked) == STORM_RESETS:
+            core.end(
+                ControllerFailedError(
+                    f"{core}: {why}, after {STORM_RESETS} resets within {STORM_SECONDS:g} s that did not help"
+                )
+            )
+            return
+        self._unasked.append(now)
+        logger.warning("%s: is reset: %s", core, why)
+        self._start_reset("controller")
+
     def check(self) -> None:
         """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""
         core = self._core
+        if self._reset is not None and self._kind != "controller":
+            return  # It may be away for a while, and who resets it looks.
         try:
             csts = core.registers.csts()
         except ControllerLostError as error:
@@ -104,6 +131,9 @@ class Recovery:
         enabled = csts.rdy and core.registers.cc().en
         if csts.cfs and (enabled or core.state not in (State.STARTING, State.RESETTING)):
             self.escalate("it reported a fatal status (CSTS.CFS)")
+        elif core.state is State.LIVE and not enabled:
+            by = "an NVM subsystem reset (CSTS.NSSRO)" if csts.nssro else "a reset that was not ours"
+            self.escalate(f"it is not ready any more, after {by}")
 
     # -- reset ---------------------------------------------------------------------------------------------------------
 
@@ -113,13 +143,16 @@ class Recovery:
             with contextlib.suppress(NvmeError):
                 await wait_to_end(self._reset)
 
-    async def reset(self) -> None:
-        """Resets the controller, or joins a reset that is under way."""
+    async def reset(self, kind: str = "controller") -> None:
+        """Resets the controller, or joins a reset that is under way, if that does as much."""
+        while self._reset is not None and RESETS.index(self._kind) < RESETS.index(kind):
+            await self.settled()
         self._core.admin.check_open()
-        await wait_to_end(self._start_reset())
+        await wait_to_end(self._start_reset(kind))
 
-    def _start_reset(self) -> asyncio.Future[None]:
+    def _start_reset(self, kind: str) -> asyncio.Future[None]:
         if self._reset is None:
+            self._kind = kind
             self._core.state = State.RESETTING
             self._stopping = True
             self._reset = start_to_end(self._run_reset(), self._core.loop)
@@ -133,6 +166,7 @@ class Recovery:
     async def _run_reset(self) -> None:
         core = self._core
         core.epoch += 1
+        core.keep_alive.stop()
         queues = list(core.all_queues())
         for qp in queues:
             qp.home.tell(qp.hold_poller)
@@ -158,24 +192,36 @@ class Recovery:
         core = self._core
         for qp in core.all_queues():
             qp.suspend()
+        if self._kind == "subsystem":
+            await bringup.reset_subsystem(core.registers)
         try:
+            if self._kind == "function":
+                await self._reset_function()
             await bringup.disable(core.registers)
         except ControllerFailedError as failure:
             logger.warning("%s; resets the function", failure)
-            await core.loop.run_in_executor(None, core.function.reset)
+            await self._reset_function()
             await bringup.disable(core.registers)
+        if bringup.acknowledge_subsystem_reset(core.registers):
+            # Its configuration space is as after power on: it has to be told of interrupts anew.
+            core.function.set_irqs(core.irq_fds)
         self._aborts.clear()
         error = ControllerResetError(
             f"{core} was reset while it had this command; whether it was executed is not known"
         )
-        self._stopping = False
         core.admin.end_outstanding(error, True)
         deaf = await on_each(core.all_queues(), partial(_empty, error=error))
+        # Only now: what another loop says of commands that it has not ended yet is answered by this reset.
+        self._stopping = False
         assert self._queues is not None
         await self._queues.dispose_undeleted()
         for qp in deaf:
             assert isinstance(qp, IoQueuePair)
             self._queues.leave_out(qp)
+
+    async def _reset_function(self) -> None:
+        core = self._core
+        await core.loop.run_in_executor(None, core.function.reset)
 
     async def _restart(self) -> None:
         core = self._core

@@ -57,6 +57,7 @@ async def start(core: Core) -> None:
     await core.events.configure()
     await namespaces.read(core)
     core.events.start()
+    await core.keep_alive.start()
 
 
 def _command_set(core: Core) -> int:

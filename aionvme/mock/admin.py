@@ -13,6 +13,7 @@ from aionvme.mock.features import Features
 from aionvme.mock.firmware import Firmware
 from aionvme.mock.formatting import Formatting
 from aionvme.mock.identify import Identify
+from aionvme.mock.keep_alive import KeepAlive
 from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.ns_management import NamespaceManagement
@@ -54,6 +55,9 @@ class Admin:
         self.logs.add(LogPageId.DEVICE_SELF_TEST, subsystem.self_test.log_page)
         self.logs.add(LogPageId.SANITIZE_STATUS, subsystem.sanitizing.log_page)
         management = NamespaceManagement(machine, subsystem, member)
+        self.keep_alive = KeepAlive(machine, options, self.features.special)
+        #: What ends this controller, which meets something that it cannot go on from; the registers set it.
+        self.fail: Callable[[], None] = machine.halt
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
             AdminOpcode.CREATE_IO_SQ: self._create_sq,
@@ -79,6 +83,8 @@ class Admin:
             AdminOpcode.SANITIZE: lambda sqe: subsystem.sanitizing.execute(sqe, member),
             AdminOpcode.DEVICE_SELF_TEST: lambda sqe: subsystem.self_test.execute(sqe, member),
         }
+        if options.commands.kas:
+            self._commands[AdminOpcode.KEEP_ALIVE] = self.keep_alive.keep_alive
         if options.shadow_doorbells:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
         machine.set_limits(options.commands.limits())
@@ -95,6 +101,7 @@ class Admin:
     def reset(self) -> None:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
+        self.keep_alive.reset()
         self.features.reset()
         self._follow_intel()
         self.firmware.reset(ResetNeeded.CONTROLLER)
@@ -104,8 +111,12 @@ class Admin:
         self._subsystem.self_test.controller_was_reset(self._member)
         self._formatting.reset()
 
+    def reset_subsystem(self) -> None:
+        """An NVM subsystem reset was asked for. Called with no machine standing still: each does so in its turn."""
+        self._subsystem.reset()
+
     def power_loss(self) -> None:
-        """An NVM subsystem reset."""
+        """An NVM subsystem reset, of this controller."""
         self._subsystem.reservations.power_loss()
         self.firmware.reset(ResetNeeded.SUBSYSTEM)
         self._lockdown.power_loss()
@@ -113,6 +124,9 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        if self.keep_alive.expired():
+            self.fail()
+            return
         self.hear_news()
         if not qid:
             self.features.buffer.use()

@@ -16,10 +16,12 @@ import attrs
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
+from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, ConfigSpace
 from aionvme.mock.function import MockFunction
 from aionvme.mock.identify import vendor_of
-from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.inspect import Held
+from aionvme.mock.inspection import Inspection
 from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
@@ -44,7 +46,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(LogScripts, Powered):
+class MockController(Inspection, LogScripts, Powered):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -174,7 +176,7 @@ class MockController(LogScripts, Powered):
         self._loop_drive: LoopDrive | None = None
         self._rules = itertools.count(1)
         self._silent = False
-        self._subsystem.join(self._member, self._machine, self._admin)
+        self._subsystem.join(self._member, self._machine, self._admin, self._subsystem_was_reset)
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -379,9 +381,15 @@ class MockController(LogScripts, Powered):
         with self._machine:
             self._registers.stuck = bool(on)
 
-    def fatal(self) -> None:
-        """CSTS.CFS is set and nothing is executed until the controller is reset."""
+    def fatal(self, *, lasting: bool = False) -> None:
+        """CSTS.CFS is set and nothing is executed until the controller is reset; `lasting`: again each time it is."""
+        self._registers.fatal = lasting
         self._registers.fail()
+
+    def _subsystem_was_reset(self) -> None:
+        with self._machine:
+            self._config.reset()
+            self._registers.subsystem_was_reset()
 
     def remove(self) -> None:
         """Surprise removal: registers and configuration space read as ones, nothing is executed any more."""
@@ -424,14 +432,6 @@ class MockController(LogScripts, Powered):
         with self._machine:
             self._admin.events.report(kind, information, page)
 
-    def change(self, *, mdts: int | None = None, **commands: Unpack[CommandOptions]) -> None:
-        """Has other limits and commands from now on, as after an update of its firmware.
-
-        Options that are not named stay as they are. A host learns of it when it brings the controller up again.
-        """
-        with self._machine:
-            self._admin.change(mdts, commands)
-
     @property
     def critical_warning(self) -> int:
         """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""
@@ -442,50 +442,13 @@ class MockController(LogScripts, Powered):
         with self._machine:
             self._admin.critical_warning = bits & 0xFF
 
-    # -- inspection ------------------------------------------------------------------------------------------
+    def change(self, *, mdts: int | None = None, **commands: Unpack[CommandOptions]) -> None:
+        """Has other limits and commands from now on, as after an update of its firmware.
 
-    @property
-    def counters(self) -> Counters:
-        """What was counted since the mock was made."""
-        with self._machine:
-            return Counters(**self._machine.counters())
-
-    def queue(self, qid: int) -> QueueState:
-        """The queue with this identifier as it stands.
-
-        Raises:
-            UsageError: There never was one.
+        Options that are not named stay as they are. A host learns of it when it brings the controller up again.
         """
-        state = QueueState.of(self._machine, qid)
-        if state is None:
-            raise UsageError(f"there never was a submission queue {qid}")
-        return state
-
-    @property
-    def num_queues(self) -> int:
-        """I/O submission queues that exist."""
         with self._machine:
-            return sum(self._machine.has_sq(qid) for qid in range(1, self.options.num_io_queues + 1))
-
-    def peek(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """What is stored in these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek(nsid, lba, nblocks)
-
-    def poke(self, nsid: int, lba: int, data: bytes) -> None:
-        """Stores these bytes at a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke(nsid, lba, bytes(data))
-
-    def peek_metadata(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """The metadata that is stored with these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek_metadata(nsid, lba, nblocks)
-
-    def poke_metadata(self, nsid: int, lba: int, metadata: bytes) -> None:
-        """Stores this metadata with a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke_metadata(nsid, lba, bytes(metadata))
+            self._admin.change(mdts, commands)
 
 
 def _any(value: int | None) -> int:

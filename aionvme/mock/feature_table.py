@@ -225,6 +225,7 @@ TABLE: dict[int, Entry] = {
     ),
     FeatureId.HOST_MEMORY_BUFFER: Entry(there=lambda options: options.commands.hmpre > 0),
     FeatureId.TIMESTAMP: Entry(there=lambda options: bool(options.commands.oncs & TIMESTAMP)),
+    FeatureId.KEEP_ALIVE_TIMER: Entry(there=lambda options: options.commands.kas > 0),
     FeatureId.HOST_CONTROLLED_THERMAL_MANAGEMENT: Entry(mask=0xFFFFFFFF, saveable=True, check=_thermal),
     FeatureId.NON_OPERATIONAL_POWER_STATE: Entry(mask=1, saveable=True),
     FeatureId.READ_RECOVERY_LEVEL: Entry(

@@ -241,9 +241,17 @@ def _rescap(options: MockOptions) -> int:
 
 def _ctratt(options: MockOptions, subsystem: Subsystem) -> int:
     """128-bit host identifier, permissive mode, recovery levels, endurance groups and FDP, guards over 16 bits."""
+    commands, groups = options.commands, options.fdp > 0
     extended_formats = any(form.guard == 64 for form in subsystem.inventory.forms)
-    groups = options.fdp > 0
-    return 1 | 1 << 1 | (options.commands.rrls > 0) << 3 | groups << 4 | groups << 19 | extended_formats << 15
+    return (
+        1
+        | 1 << 1
+        | (commands.rrls > 0) << 3
+        | groups << 4
+        | commands.tbkas << 6
+        | extended_formats << 15
+        | groups << 19
+    )
 
 
 def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revision: str) -> IdentifyController:
@@ -263,6 +271,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         # Notices of namespace attributes, telemetry, and asymmetric access.
         oaes=1 << 8 | (Lpa(options.lpa).telemetry and 1 << 10) | options.ana << 11,
         ctratt=_ctratt(options, subsystem),
+        kas=commands.kas,
         rrls=commands.rrls,
         apsta=1,
         hctma=1,

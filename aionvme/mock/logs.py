@@ -240,6 +240,7 @@ class LogPages:
             page[4 * opcode] = 1
         for opcode, effects in _CHANGING_COMMANDS.items():
             page[4 * opcode] = effects
+        page[4 * AdminOpcode.KEEP_ALIVE] = self._options.commands.kas > 0
         page[4 * AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._options.shadow_doorbells
         for io_opcode in filter(self._options.commands.has, NvmOpcode):
             page[1024 + 4 * io_opcode] = 3 if io_opcode in _CHANGES_CONTENT else 1

@@ -163,6 +163,11 @@ cdef class Function:
         """Has vector i signal the eventfd `fds[i]`; an empty list switches all off."""
         raise NotImplementedError
 
+    @property
+    def can_reset(self) -> bool:
+        """Whether the function has a reset of its own."""
+        return True
+
     def reset(self) -> None:
         """Function level reset. BAR and DMA mappings stay; registers have their reset values."""
         raise NotImplementedError

@@ -318,6 +318,11 @@ class VfioFunction(Function):
     # -- reset and close
     # ---------------------------------------------------------------------------------------------
 
+    @property
+    def can_reset(self) -> bool:
+        """Whether the function has a reset of its own (VFIO_DEVICE_FLAGS_RESET)."""
+        return self._can_reset
+
     def reset(self) -> None:
         """Resets the function. Mappings and interrupts stay; bus mastering and memory space are as before.
 

@@ -100,7 +100,16 @@ def test_every_command_is_in_the_table(dev: Device) -> None:
 
 
 # Switches take anything that is true or false; what a callback is given is its own.
-WITHOUT_WRONG = {"deallocate", "integral_read", "integral_write", "ignore_key", "extended", "bounce", "write", "cb_arg"}
+WITHOUT_WRONG = {
+    "deallocate",
+    "integral_read",
+    "integral_write",
+    "ignore_key",
+    "extended",
+    "bounce",
+    "write",
+    "cb_arg",
+}
 
 
 @pytest.mark.parametrize("name", sorted({case.name for case in CASES}))
