@@ -3,7 +3,7 @@
 from aionvme.admin.controller import Controller
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
-from aionvme.connect import connect, probe, run
+from aionvme.connect import connect, detach, probe, run
 from aionvme.errors import (
     AddressError,
     CommandSpecificError,
@@ -25,6 +25,7 @@ from aionvme.errors import (
 from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover
 from aionvme.pci.dma import DmaBuffer, DmaRegistration
+from aionvme.pci.hotplug import Hotplug, HotplugEvent, hotplug
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -61,6 +62,8 @@ __all__ = [
     "DmaRegistration",
     "FeatureValue",
     "GenericStatusError",
+    "Hotplug",
+    "HotplugEvent",
     "IdentifyController",
     "IdentifyNamespace",
     "IoFlags",
@@ -86,7 +89,9 @@ __all__ = [
     "VendorStatusError",
     "WrongLoopError",
     "connect",
+    "detach",
     "discover",
+    "hotplug",
     "probe",
     "run",
 ]

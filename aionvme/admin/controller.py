@@ -15,6 +15,7 @@ from aionvme.admin.core import Core, State, logger
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues
 from aionvme.admin.recovery import Recovery
+from aionvme.admin.removal import Removal, shut_down
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
@@ -24,7 +25,7 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 # More vectors than this are seldom to be had, and seldom of use.
 MAX_IRQS = 33
 HEALTH_SECONDS = 1.0
-
-# Which functions this process has open: a second probe does not ask for them again.
-_open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
 
 class Controller(AdminCommands):
@@ -91,12 +89,27 @@ class Controller(AdminCommands):
         self._closing: asyncio.Future[None] | None = None
         self._pid = os.getpid()
         self._watch: asyncio.TimerHandle | None = None
+        self._removal = Removal(self, self._core, self._recovery)
+        self._on_closed: Callable[[], object] | None = None
 
     # -- bring-up ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def attach(cls, function: Function, opts: ControllerOptions) -> Controller:
+    async def attach(
+        cls,
+        function: Function,
+        opts: ControllerOptions,
+        *,
+        on_closed: Callable[[], object] | None = None,
+        on_removed: Callable[[Controller], object] | None = None,
+    ) -> Controller:
         """Brings up the controller that a function is; closes the function if that fails or is cancelled.
+
+        Args:
+            function: The function, opened.
+            opts: As finally used afterwards.
+            on_closed: Called when the controller that came up has been closed, by whomever.
+            on_removed: Called with the controller when it was removed or lost, unless it was being closed.
 
         Raises:
             ControllerFailedError: It does not get ready, or says what cannot be.
@@ -113,23 +126,20 @@ class Controller(AdminCommands):
         except BaseException as error:
             await run_to_end(ctrlr._abandon(error))
             raise
+        ctrlr._on_closed = on_closed
+        ctrlr._removal.told = on_removed
         return ctrlr
 
     async def _start(self) -> None:
         core = self._core
         self._watch_health()
+        self._removal.watch()
         await bringup.disable(core.registers)
         core.admin.reset_rings()
         await startup.start(core)
         self._set_irqs()
         core.state = State.LIVE
-        _open[self.pci_dev.bdf] = self
-
-    @staticmethod
-    def is_open(pci_dev: PciDevice) -> bool:
-        """Whether this process has the controller of that function."""
-        ctrlr = _open.get(pci_dev.bdf)
-        return ctrlr is not None and ctrlr._core.state is not State.CLOSED
+        self._removal.attached = True
 
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""
@@ -291,6 +301,12 @@ class Controller(AdminCommands):
             self._closing = start_to_end(self._close(), self._core.loop)
         await wait_to_end(self._closing)
 
+    def _remove(self) -> None:
+        """It was lost, or the system wants it back."""
+        if self._closing is None:
+            self._closing = start_to_end(self._removal.run(self, self._close), self._core.loop)
+            self._closing.add_done_callback(lambda closing: closing.exception())
+
     async def _close(self) -> None:
         core = self._core
         await self._recovery.settled()
@@ -303,7 +319,7 @@ class Controller(AdminCommands):
             core.admin.refuse(UsageError(f"{self!r} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
-                await self._shut_down()
+                await shut_down(core)
         except ControllerLostError as error:
             core.end(error)
         except NvmeError as error:
@@ -311,12 +327,6 @@ class Controller(AdminCommands):
         await self._release()
         if failure is not None:
             raise failure
-
-    async def _shut_down(self) -> None:
-        core = self._core
-        if not core.opts.no_shn_notification:
-            await bringup.shutdown(core.registers, bringup.shutdown_timeout(core.data))
-        await bringup.disable(core.registers)
 
     async def _release(self) -> None:
         """Cuts the device off and gives everything back. No command is outstanding."""
@@ -327,7 +337,12 @@ class Controller(AdminCommands):
         core.cut_off()
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
-        core.state = State.CLOSED
+        self._closed()
+
+    def _closed(self) -> None:
+        self._core.state = State.CLOSED
+        if self._on_closed is not None:
+            self._on_closed()
 
     def _dispose(self) -> None:
         core = self._core
@@ -335,6 +350,7 @@ class Controller(AdminCommands):
             qp.dispose()
         core.queues.clear()
         core.undeleted.clear()
+        self._removal.unwatch()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
         self._close_irqs()
@@ -362,7 +378,7 @@ class Controller(AdminCommands):
             core.end(ControllerFailedError(f"{core} was dropped without close()"))
             self._dispose()
             core.function.close()
-            core.state = State.CLOSED
+            self._closed()
 
 
 async def _in_thread(call: Any) -> None:

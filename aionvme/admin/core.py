@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.commands import AdminCommands
-from aionvme.errors import NvmeError
+from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
@@ -63,7 +63,8 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
-        error: Why it ended.
+        error: Why it ended, or is about to.
+        on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
 
     function: Function
@@ -86,6 +87,7 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    on_lost: Callable[[], object] | None = None
 
     @property
     def doorbell_pairs(self) -> int:
@@ -127,14 +129,19 @@ class Core:
         """Lost or failed: cuts the device off, then ends every command with `error`, which later calls raise too."""
         if self.state in (State.ENDED, State.CLOSED):
             return
-        self.state = State.ENDED
-        self.error = error
+        closing, self.state = self.state is State.CLOSING, State.ENDED
+        error = self.error = self.error or error
         logger.error("%s: %s", self, error)
         self.cut_off()
         for qp in self.all_queues():
             qp.refuse(error)
             qp.suspend()
             qp.end_outstanding(error, True)
+        if isinstance(error, ControllerLostError):
+            # Whoever waits for a register waits no longer.
+            self.registers.lost = error
+            if self.on_lost is not None and not closing and not self.loop.is_closed():
+                self.loop.call_soon(self.on_lost)
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

@@ -78,6 +78,8 @@ class ControllerOptions:
             identifiers is given the first 8 bytes.
         admin_timeout, io_timeout: Seconds until a command is aborted; 0 for none.
         abort_timeout: Seconds that an aborted command has to end, before the controller is reset; 0 for at once.
+        removal_timeout: Seconds that outstanding commands have to complete when the system wants the function back;
+            the others then end with `ControllerLostError`.
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
@@ -97,6 +99,7 @@ class ControllerOptions:
     admin_timeout: float = attrs.field(default=60.0, validator=_seconds)
     io_timeout: float = attrs.field(default=30.0, validator=_seconds)
     abort_timeout: float = attrs.field(default=5.0, validator=_seconds)
+    removal_timeout: float = attrs.field(default=2.0, validator=_seconds)
     shadow_doorbells: bool = False
     use_cmb_sqs: bool = False
     no_shn_notification: bool = False

@@ -21,6 +21,7 @@ from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
 from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.plugging import Plugging
 from aionvme.mock.registers import Registers
 from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
@@ -40,7 +41,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController:
+class MockController(Plugging):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -222,6 +223,8 @@ class MockController:
             drive, self._loop_drive = self._loop_drive, None
         if drive is not None:
             drive.close()
+        if self._removal_requested:
+            self._remove()
         if owned:
             self.close()
 
@@ -366,6 +369,7 @@ class MockController:
         with self._machine:
             self._registers.remove()
             self._config.removed = True
+        self._tell_removed()
 
     def inject_cqe(
         self,

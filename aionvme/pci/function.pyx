@@ -163,6 +163,15 @@ cdef class Function:
         """Has vector i signal the eventfd `fds[i]`; an empty list switches all off."""
         raise NotImplementedError
 
+    def set_removal_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the system wants the function back; it waits until the function is closed.
+
+        Nothing where there is no such notice. None for no eventfd.
+        """
+
+    def set_error_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the bus reports an uncorrectable error of the function. As for removal."""
+
     def reset(self) -> None:
         """Function level reset. BAR and DMA mappings stay; registers have their reset values."""
         raise NotImplementedError

@@ -37,6 +37,8 @@ NAMES = {
     "DmaBuffer",
     "DmaRegistration",
     "FeatureValue",
+    "Hotplug",
+    "HotplugEvent",
     "IdentifyController",
     "IdentifyNamespace",
     "IoFlags",
@@ -54,7 +56,9 @@ NAMES = {
     "StatusCode",
     "StatusCodeType",
     "connect",
+    "detach",
     "discover",
+    "hotplug",
     "probe",
     "run",
 }
