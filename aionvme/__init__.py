@@ -2,7 +2,10 @@
 
 from aionvme.admin.controller import Controller
 from aionvme.admin.features import FeatureValue
+from aionvme.admin.firmware import FirmwareCommitted
+from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
+from aionvme.admin.vendors import register_vendor
 from aionvme.connect import connect, detach, probe, run
 from aionvme.errors import (
     AddressError,
@@ -30,7 +33,10 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.spec.directives import DirectiveType
+from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
+from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.reservation import (
     AcquireAction,
@@ -40,7 +46,10 @@ from aionvme.spec.reservation import (
     ReservationStatus,
     ReservationType,
 )
+from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.status import Status, StatusCode, StatusCodeType
+from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
+from aionvme.spec.virtualization import VirtualizationAction, VirtualResource
 
 __version__ = "0.1.0.dev0"
 
@@ -50,6 +59,7 @@ __all__ = [
     "ArbMechanism",
     "CommandSpecificError",
     "CommandTimeoutError",
+    "CommitAction",
     "Completion",
     "Controller",
     "ControllerFailedError",
@@ -58,9 +68,11 @@ __all__ = [
     "ControllerResetError",
     "Cptpl",
     "DecodeError",
+    "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
     "FeatureValue",
+    "FirmwareCommitted",
     "GenericStatusError",
     "Hotplug",
     "HotplugEvent",
@@ -68,11 +80,17 @@ __all__ = [
     "IdentifyNamespace",
     "IoFlags",
     "IoQueuePair",
+    "LbaStatus",
+    "LbaStatusAction",
+    "LockdownInterface",
+    "LockdownScope",
     "MediaError",
     "Namespace",
     "NvmeError",
+    "Operation",
     "PathError",
     "PciDevice",
+    "Progress",
     "QPrio",
     "QueueFullError",
     "RegisterAction",
@@ -80,18 +98,25 @@ __all__ = [
     "Request",
     "ReservationStatus",
     "ReservationType",
+    "ResetNeeded",
     "SglCallbacks",
     "Status",
     "StatusCode",
     "StatusCodeType",
     "StatusError",
     "UsageError",
+    "Vendor",
+    "VendorFeature",
+    "VendorLogPage",
     "VendorStatusError",
+    "VirtualResource",
+    "VirtualizationAction",
     "WrongLoopError",
     "connect",
     "detach",
     "discover",
     "hotplug",
     "probe",
+    "register_vendor",
     "run",
 ]

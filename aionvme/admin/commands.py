@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aionvme.admin.directives import DirectiveCommands
 from aionvme.admin.features import FeatureCommands
+from aionvme.admin.firmware import FirmwareCommands
 from aionvme.admin.identify import IdentifyCommands
+from aionvme.admin.lba_status import LbaStatusCommands
 from aionvme.admin.log_pages import LogPageCommands
+from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
+from aionvme.admin.virtualization import VirtualizationCommands
 from aionvme.spec import entries
 
 if TYPE_CHECKING:
     from aionvme.qpair.request import Request
 
 
-class AdminCommands(IdentifyCommands, LogPageCommands, FeatureCommands):
+class AdminCommands(
+    IdentifyCommands,
+    LogPageCommands,
+    FeatureCommands,
+    FirmwareCommands,
+    SecurityCommands,
+    DirectiveCommands,
+    VirtualizationCommands,
+    LbaStatusCommands,
+):
     """Every admin command `x` as `await ctrlr.x(...)` and `ctrlr.submit_x(..., cb_fn, cb_arg)`.
 
     `await` gives the decoded value; the callback gets `cb_fn(cb_arg, cpl)` with that value as `cpl.value`. Common

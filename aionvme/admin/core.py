@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.commands import AdminCommands
+from aionvme.admin.log_support import LogSupport
 from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
+from aionvme.spec.vendors import Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,9 +49,10 @@ class State(enum.Enum):
 class Commands(AdminCommands):
     """Admin commands of the controller's own. Urgent ones are posted while the user's wait for the end of a reset."""
 
-    def __init__(self, admin: AdminQueuePair, dma: DmaSpace, urgent: bool) -> None:
-        self._admin = admin
-        self._dma = dma
+    def __init__(self, core: Core, urgent: bool) -> None:
+        self._core = core
+        self._admin = core.admin
+        self._dma = core.dma
         self._urgent = urgent
 
 
@@ -58,6 +61,8 @@ class Core:
     """What the parts of one controller share.
 
     Attributes:
+        extensions: What vendors say that it has besides: log pages and features.
+        log_support: Which log pages it has.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
@@ -76,6 +81,8 @@ class Core:
     page_size: int
     max_transfer: int = 0
     limits: Limits = attrs.field(factory=Limits)
+    extensions: Extensions = attrs.field(factory=Extensions)
+    log_support: LogSupport = attrs.field(factory=LogSupport)
     shadows: Shadows | None = None
     cmb: Cmb | None = None
     epoch: int = 0
@@ -97,12 +104,12 @@ class Core:
     @property
     def commands(self) -> Commands:
         """Admin commands that wait for the end of a reset, as the user's do."""
-        return Commands(self.admin, self.dma, False)
+        return Commands(self, False)
 
     @property
     def urgent(self) -> Commands:
         """Admin commands of bring-up and recovery."""
-        return Commands(self.admin, self.dma, True)
+        return Commands(self, True)
 
     def all_queues(self) -> Iterator[QueuePair]:
         """The admin queue pair, and every I/O queue pair whose memory the device may reach."""

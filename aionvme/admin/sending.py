@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aionvme.admin.operation import Operation, Reporter
@@ -10,6 +12,7 @@ from aionvme.errors import UsageError
 from aionvme.spec.identify import Oacs
 
 if TYPE_CHECKING:
+    from aionvme.admin.core import Core
     from aionvme.pci.dma import DmaBuffer, DmaSpace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.qpair.request import Completion, Request
@@ -19,9 +22,23 @@ T = TypeVar("T")
 Callback = Callable[[Any, "Completion"], object]
 
 
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """Raises `UsageError` for an argument that does not fit its field."""
+    if not low <= index(value) <= high:
+        raise UsageError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def check_choice(name: str, value: int, choices: type[IntEnum]) -> None:
+    """Raises `UsageError` for an argument that is none of an enumeration's."""
+    if value not in list(choices):
+        names = ", ".join(each.name for each in choices)
+        raise UsageError(f"{name} is one of {choices.__name__}'s {names}, not {value!r}")
+
+
 class Sender:
     """What every part of the admin command set stands on."""
 
+    _core: Core
     _admin: AdminQueuePair
     _dma: DmaSpace
     _urgent = False

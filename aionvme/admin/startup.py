@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.admin import abilities, bringup, doorbells
+from aionvme.admin import abilities, bringup, doorbells, log_support
 from aionvme.admin.core import logger
 from aionvme.admin.options import ArbMechanism, process_host_id
 from aionvme.errors import ControllerFailedError, StatusError
@@ -38,6 +38,7 @@ async def start(core: Core) -> None:
     doorbells.set_up_cmb(core)
     core.data = await core.urgent.identify(Cns.CONTROLLER)
     _limit_transfers(core, core.data)
+    await log_support.read(core, core.data)
     await _set_host_id(core, core.data)
     await _set_arbitration(core)
     await _set_number_of_queues(core)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.mock import directives
 from aionvme.mock.events import Events
 from aionvme.mock.features import Features
+from aionvme.mock.firmware import Firmware
 from aionvme.mock.identify import Identify
+from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
+from aionvme.spec.firmware import ResetNeeded
+from aionvme.spec.lba_status import LbaStatusAction, LbaStatusCdw13, LbaStatusDescriptor, LbaStatusHead
 from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId
 from aionvme.spec.registers import Cc, Reg
 from aionvme.spec.status import StatusCode
@@ -32,9 +37,12 @@ class Admin:
         self._options = options
         self._subsystem = subsystem
         self._member = member
-        self._identify = Identify(options, subsystem, member)
+        self.firmware = Firmware(machine, options.firmware)
+        self._lockdown = Lockdown()
+        self._security = Security(machine)
+        self._identify = Identify(options, subsystem, member, self.firmware)
         self.features = Features(machine, options, subsystem, member)
-        self.logs = LogPages(machine, options, self.features)
+        self.logs = LogPages(machine, options, self.features, self.firmware)
         self.events = Events(machine, options.event_limit, self.features)
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
@@ -47,6 +55,14 @@ class Admin:
             AdminOpcode.SET_FEATURES: self._set_features,
             AdminOpcode.GET_FEATURES: self.features.get,
             AdminOpcode.ASYNC_EVENT_REQUEST: self.events.request,
+            AdminOpcode.FIRMWARE_DOWNLOAD: self.firmware.download,
+            AdminOpcode.FIRMWARE_COMMIT: self.firmware.commit,
+            AdminOpcode.SECURITY_SEND: self._security.send,
+            AdminOpcode.SECURITY_RECEIVE: lambda sqe: self._give(sqe, self._security.receive(sqe)),
+            AdminOpcode.DIRECTIVE_SEND: directives.send,
+            AdminOpcode.DIRECTIVE_RECEIVE: self._receive_directive,
+            AdminOpcode.LOCKDOWN: self._lockdown.execute,
+            AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
         }
         if options.shadow_doorbells:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
@@ -56,12 +72,15 @@ class Admin:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
         self.features.reset()
+        self.firmware.reset(ResetNeeded.CONTROLLER)
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
 
     def power_loss(self) -> None:
         """An NVM subsystem reset."""
         self._subsystem.reservations.power_loss()
+        self.firmware.reset(ResetNeeded.SUBSYSTEM)
+        self._lockdown.power_loss()
 
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
@@ -90,6 +109,7 @@ class Admin:
             raise Refused(StatusCode.INVALID_OPCODE)
         if sqe.fuse or sqe.psdt:
             raise Refused(StatusCode.INVALID_FIELD)  # neither is supported
+        self._lockdown.check(sqe)
         return command(sqe)
 
     def bad_doorbell(self, value: bool) -> None:
@@ -184,6 +204,30 @@ class Admin:
                 self.logs.changed.clear()
             self.events.page_was_read(lid)
         return 0
+
+    def _receive_directive(self, sqe: Sqe) -> int:
+        return self._give(sqe, directives.receive(sqe, self._options.max_transfer))
+
+    def _get_lba_status(self, sqe: Sqe) -> int:
+        """Get LBA Status (NVM 1.0, 4.2.1): blocks that were made unreadable by Write Uncorrectable."""
+        dword, nbytes = LbaStatusCdw13(sqe.cdw13), (sqe.cdw12 + 1) * 4
+        lba = sqe.cdw11 << 32 | sqe.cdw10
+        if not 1 <= sqe.nsid <= len(self._options.namespaces):
+            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
+        if (
+            dword.atype not in (LbaStatusAction.SCAN, LbaStatusAction.TRACKED)
+            or nbytes > self._options.max_transfer
+        ):
+            raise Refused(StatusCode.INVALID_FIELD)
+        left = self._options.namespaces[sqe.nsid - 1].nblocks - lba
+        if left <= 0 or dword.rl > left:
+            raise Refused(StatusCode.LBA_OUT_OF_RANGE)
+        room = max(nbytes - LbaStatusHead.SIZE, 0) // LbaStatusDescriptor.SIZE
+        bad = self._subsystem.shelf.bad_ranges(sqe.nsid, lba, dword.rl or left, room + 1)
+        head = LbaStatusHead(nlsd=min(len(bad), room), cmpc=1 if len(bad) > room else 2)
+        entries = (LbaStatusDescriptor(dslba=first, nlb=count - 1) for first, count in bad[:room])
+        answer = head.encode() + b"".join(entry.encode() for entry in entries)
+        return self._give(sqe, answer[:nbytes].ljust(nbytes, b"\0"))
 
     def _set_features(self, sqe: Sqe) -> int:
         dw0 = self.features.set(sqe)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
+from aionvme.mock.firmware import FRMW, GRANULARITY, Firmware
 from aionvme.mock.refusal import Refused
 from aionvme.spec.identify import (
     IdentifyController,
@@ -15,6 +16,7 @@ from aionvme.spec.identify import (
     LbaFormat,
     NamespaceDescriptor,
     Nidt,
+    Oacs,
     PowerState,
     encode_controller_list,
     encode_namespace_descriptors,
@@ -38,14 +40,16 @@ ALL_NAMESPACES = 0xFFFFFFFF
 WARNING_KELVIN, CRITICAL_KELVIN = 343, 373
 ERROR_LOG_ENTRIES = 64
 _NBYTES = 4096
+_OACS = Oacs(security=1, firmware=1, directives=1, lba_status=1, lockdown=1).value
 _NAMES = uuid.UUID("5e0ad6a0-6b0c-4f5c-9f57-3f4a2f0a6a11")
 
 
 class Identify:
     """The structures of one controller. `answer` gives 4096 bytes, or raises `Refused`."""
 
-    def __init__(self, options: MockOptions, subsystem: Subsystem, member: int) -> None:
+    def __init__(self, options: MockOptions, subsystem: Subsystem, member: int, firmware: Firmware) -> None:
         self._options = options
+        self._firmware = firmware
         self._subsystem = subsystem
         self._cntlid = member + 1
         self._answers: dict[int, Callable[[Sqe], bytes]] = {
@@ -98,7 +102,7 @@ class Identify:
     # -- by CNS ----------------------------------------------------------------------------------------------
 
     def _controller(self, _sqe: Sqe) -> bytes:
-        return _controller(self._options, self._subsystem, self._cntlid).encode()
+        return _controller(self._options, self._subsystem, self._cntlid, self._firmware.revision).encode()
 
     def _namespace(self, sqe: Sqe) -> bytes:
         """Zeros for an inactive identifier. All of them (FFFFFFFFh) needs namespace management."""
@@ -195,7 +199,7 @@ def _rescap(options: MockOptions) -> int:
     return 0xFF if options.commands.oncs & RESERVATIONS else 0
 
 
-def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> IdentifyController:
+def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revision: str) -> IdentifyController:
     commands = options.commands
     extended_formats = any(config.pi and config.guard == 64 for config in options.namespaces)
     return IdentifyController(
@@ -203,7 +207,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> Iden
         ssvid=VENDOR,
         sn=options.serial,
         mn=options.model,
-        fr=options.firmware,
+        fr=revision,
         rab=6,
         mdts=options.mdts,
         cmic=subsystem.shared << 1,
@@ -214,13 +218,14 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int) -> Iden
         cntrltype=1,
         acl=options.abort_limit - 1,
         aerl=options.event_limit - 1,
-        frmw=1 | 1 << 1,  # one slot, read only
+        frmw=FRMW,
+        fwug=GRANULARITY // 4096,
         lpa=1 << 1 | 1 << 2 | 1 << 5,  # command effects, extended data, supported log pages
         elpe=ERROR_LOG_ENTRIES - 1,
         npss=0,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
-        oacs=options.shadow_doorbells << 8,
+        oacs=_OACS | options.shadow_doorbells << 8,
         tnvmcap=sum(config.size for config in options.namespaces),
         sqes=0x66,
         cqes=0x44,

@@ -14,6 +14,7 @@ from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme.mock.features import Features
+    from aionvme.mock.firmware import Firmware
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
     from aionvme.spec.entries import Sqe
@@ -30,6 +31,14 @@ _ADMIN_COMMANDS = (
     AdminOpcode.SET_FEATURES,
     AdminOpcode.GET_FEATURES,
     AdminOpcode.ASYNC_EVENT_REQUEST,
+    AdminOpcode.FIRMWARE_DOWNLOAD,
+    AdminOpcode.FIRMWARE_COMMIT,
+    AdminOpcode.SECURITY_SEND,
+    AdminOpcode.SECURITY_RECEIVE,
+    AdminOpcode.DIRECTIVE_SEND,
+    AdminOpcode.DIRECTIVE_RECEIVE,
+    AdminOpcode.LOCKDOWN,
+    AdminOpcode.GET_LBA_STATUS,
 )
 # Effects: bit 0 supported, bit 1 logical block content changes.
 _CHANGES_CONTENT = (
@@ -48,7 +57,9 @@ class LogPages:
         changed: Namespaces whose attributes changed since the list was last read.
     """
 
-    def __init__(self, machine: Machine, options: MockOptions, features: Features) -> None:
+    def __init__(
+        self, machine: Machine, options: MockOptions, features: Features, firmware: Firmware
+    ) -> None:
         self._machine = machine
         self._options = options
         self._features = features
@@ -58,7 +69,7 @@ class LogPages:
             LogPageId.SUPPORTED_LOG_PAGES: self._supported,
             LogPageId.ERROR_INFORMATION: self._errors,
             LogPageId.SMART: self._smart,
-            LogPageId.FIRMWARE_SLOT: self._firmware,
+            LogPageId.FIRMWARE_SLOT: firmware.log_page,
             LogPageId.CHANGED_NAMESPACES: self._changed,
             LogPageId.COMMAND_EFFECTS: self._effects,
         }
@@ -109,10 +120,6 @@ class LogPages:
             counted["errors"],
         )
         return (head + b"".join(number.to_bytes(16, "little") for number in numbers)).ljust(512, b"\0")
-
-    def _firmware(self) -> bytes:
-        revision = self._options.firmware.encode("latin-1").ljust(8, b" ")
-        return (b"\x01" + bytes(7) + revision).ljust(512, b"\0")
 
     def _changed(self) -> bytes:
         changed = sorted(set(self.changed))

@@ -140,6 +140,26 @@ cdef class Shelf:
             raise OSError("the mock's storage could not be written")
         unmark_bad(ns, lba, nblocks)
 
+    def bad_ranges(self, uint32_t nsid, uint64_t lba, uint64_t nblocks, uint32_t most):
+        """At most so many ranges of blocks that can't be read, as (first block, number of blocks)."""
+        cdef Namespace *ns = self.within(nsid, lba, nblocks)
+        cdef uint64_t i, begun = 0
+        cdef bint within = False
+        found = []
+        if ns.nbad == 0:
+            return found
+        for i in range(lba, lba + nblocks):
+            if bool(ns.bad[i >> 6] >> (i & 63) & 1) == within:
+                continue
+            if within:
+                found.append((begun, i - begun))
+                if <uint32_t>len(found) == most:
+                    return found
+            begun, within = i, not within
+        if within:
+            found.append((begun, lba + nblocks - begun))
+        return found
+
     def peek_metadata(self, uint32_t nsid, uint64_t lba, uint64_t nblocks):
         """Metadata of blocks, one after the other."""
         cdef Namespace *ns = self.within(nsid, lba, nblocks)

@@ -10,6 +10,8 @@ from aionvme.qpair.request import Completion, Request
 _Memory = Buffer | NDArray[Any]
 
 class AdminQueuePair(QueuePair):
+    @property
+    def max_transfer_bytes(self) -> int: ...
     def submit_admin(
         self,
         sqe: Buffer,

@@ -74,6 +74,11 @@ cdef Request send_raw(QueuePair qp, Request request, object timeout, object when
 cdef class AdminQueuePair(QueuePair):
     """The admin queue pair: raw commands with a decoder; the controller's own."""
 
+    @property
+    def max_transfer_bytes(self):
+        """Most bytes of data of one command."""
+        return self.max_transfer
+
     def submit_admin(self, sqe, *, data=None, metadata=None, write=False, decode=None, value_wanted=True, cb_fn=None,
                      cb_arg=None, timeout=None, urgent=False):
         """Submits an admin command of 64 bytes.

@@ -21,9 +21,12 @@ def _run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_every_example_is_tested() -> None:
     """An example that is added is run here too."""
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == [
+        "arbitration.py",
         "callbacks.py",
         "hello_world.py",
+        "identify.py",
         "many_reads.py",
+        "reservation.py",
         "spdk_port.py",
     ]
 
@@ -70,5 +73,55 @@ def test_spdk_port(address: list[str], count: int) -> None:
 def test_spdk_port_is_careful() -> None:
     """A device that is no mock is not written to unless that was said."""
     ended = _run("spdk_port.py", "0000:ff:1f.7")
+    assert ended.returncode == 2
+    assert "--overwrite" in ended.stdout
+
+
+def test_identify() -> None:
+    """It shows what the mock was made as, and the names of each namespace."""
+    ended = _run("identify.py", "mock:?serial=XYZ&namespaces=2&lba=4096", "mock:?serial=SECOND")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    shown = [line.split(None, 1) for line in ended.stdout.splitlines() if line.startswith("  ")]
+    assert [value for name, value in shown if name == "serial"] == ["XYZ", "SECOND"]
+    assert [line for line in ended.stdout.splitlines() if not line.startswith("  ")] == [
+        "Controller mock:?serial=XYZ&namespaces=2&lba=4096",
+        "Namespace 1",
+        "Namespace 2",
+        "Controller mock:?serial=SECOND",
+        "Namespace 1",
+    ]
+    assert "NGUID" in ended.stdout
+
+
+@pytest.mark.parametrize(("address", "says"), [([], "weighted round robin"), (["mock:"], "round robin")])
+def test_arbitration(address: list[str], says: str) -> None:
+    """It says which arbitration there is, and a share for each class."""
+    ended = _run("arbitration.py", *address)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    first, *rest = ended.stdout.splitlines()
+    assert first == f"arbitration: {says}"
+    assert [line.split()[0] for line in rest] == ["low", "medium", "high"]
+    assert all(line.endswith("%") for line in rest)
+
+
+def test_reservation() -> None:
+    """Each of the two hosts writes while it holds the reservation, and is refused while the other does."""
+    ended = _run("reservation.py")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == [
+        "2 registered, reserved as write_exclusive",
+        "one: wrote",
+        "two: Reservation conflict",
+        "two: preempted one",
+        "two: wrote",
+        "one: Reservation conflict",
+        "0 registered",
+    ]
+
+
+@pytest.mark.parametrize("words", [["mock:"], ["0000:ff:1f.7", "0000:ff:1e.7"]])
+def test_reservation_is_careful(words: list[str]) -> None:
+    """On devices that were named it writes nothing unless that was said."""
+    ended = _run("reservation.py", *words)
     assert ended.returncode == 2
     assert "--overwrite" in ended.stdout
