@@ -137,8 +137,9 @@ class Core:
         if self.state in (State.ENDED, State.CLOSED):
             return
         closing, self.state = self.state is State.CLOSING, State.ENDED
+        if self.error is None:
+            logger.error("%s: %s", self, error)
         error = self.error = self.error or error
-        logger.error("%s: %s", self, error)
         self.cut_off()
         for qp in self.all_queues():
             qp.refuse(error)

@@ -107,8 +107,17 @@ class Removal:
         core.error = error
         for qp in core.all_queues():
             qp.refuse(error)
-        self._deadline = core.loop.call_later(core.opts.removal_timeout, core.end, error)
+        self._deadline = core.loop.call_later(core.opts.removal_timeout, self._too_late)
         self._begin()
+
+    def _too_late(self) -> None:
+        core = self._core
+        assert self._error is not None
+        if core.state not in (State.ENDED, State.CLOSED):
+            # So that it stops by itself, too, what it is about to be cut off from.
+            with contextlib.suppress(NvmeError):
+                core.registers.clear_enable()
+            core.end(self._error)
 
     def _bus_error(self) -> None:
         core = self._core

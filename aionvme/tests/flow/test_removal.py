@@ -302,8 +302,8 @@ async def test_request_during_bring_up() -> None:
 
 async def test_request_for_a_controller_that_has_failed() -> None:
     """A controller that failed, and that nobody closed, is given back when the system asks."""
-    async with guest(abort_timeout=0.01, admin_timeout=0.01) as g:
-        g.mock.silent = g.mock.stuck = True
+    async with guest() as g:
+        g.mock.stuck = True
         await kinds([g.ctrlr.reset()])
         assert g.ctrlr.closed
         assert not g.removed
