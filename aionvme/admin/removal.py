@@ -153,9 +153,11 @@ class Removal:
         await close()
 
     async def _drain(self) -> None:
-        """Waits for the commands that are outstanding, and shuts down; the time limit ends either."""
+        """Waits for the commands that are outstanding, and shuts down; the time limit ends either.
+
+        A reset that is under way gets no further than its next command, and ends the controller.
+        """
         core = self._core
-        await self._recovery.settled()
         if core.state is State.LIVE:
             core.state = State.CLOSING
         for qp in list(core.all_queues()):

@@ -183,7 +183,7 @@ async def test_a_user_who_closes_what_was_lost() -> None:
             try:
                 await g.read()
             finally:
-                await g.qp.close()
+                # In the same turn of the loop in which the loss was noticed.
                 await g.ctrlr.close()
 
         task = asyncio.create_task(user())
