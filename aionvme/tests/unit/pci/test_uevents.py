@@ -20,21 +20,57 @@ if TYPE_CHECKING:
 
 # Messages of Linux 6.12 about QEMU's controller, received in the guest machine of the VM tier.
 ADD = (
-    b"add@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0ACTION=add\0"
-    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0SUBSYSTEM=pci\0PCI_CLASS=10802\0PCI_ID=1B36:0010\0"
-    b"PCI_SUBSYS_ID=1AF4:1100\0PCI_SLOT_NAME=0000:01:00.0\0"
-    b"MODALIAS=pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\0SEQNUM=1711\0"
+    b"add@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"ACTION=add\0"
+    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"SUBSYSTEM=pci\0"
+    b"PCI_CLASS=10802\0"
+    b"PCI_ID=1B36:0010\0"
+    b"PCI_SUBSYS_ID=1AF4:1100\0"
+    b"PCI_SLOT_NAME=0000:01:00.0\0"
+    b"MODALIAS=pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\0"
+    b"SEQNUM=1070\0"
 )
-BIND = ADD.replace(b"add", b"bind").replace(b"SUBSYSTEM=pci\0", b"SUBSYSTEM=pci\0DRIVER=vfio-pci\0")
+UNBIND = (
+    b"unbind@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"ACTION=unbind\0"
+    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"SUBSYSTEM=pci\0"
+    b"PCI_CLASS=10802\0"
+    b"PCI_ID=1B36:0010\0"
+    b"PCI_SUBSYS_ID=1AF4:1100\0"
+    b"PCI_SLOT_NAME=0000:01:00.0\0"
+    b"SEQNUM=1085\0"
+)
+BIND = (
+    b"bind@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"ACTION=bind\0"
+    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0\0"
+    b"SUBSYSTEM=pci\0"
+    b"DRIVER=vfio-pci\0"
+    b"PCI_CLASS=10802\0"
+    b"PCI_ID=1B36:0010\0"
+    b"PCI_SUBSYS_ID=1AF4:1100\0"
+    b"PCI_SLOT_NAME=0000:01:00.0\0"
+    b"MODALIAS=pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02\0"
+    b"SEQNUM=1088\0"
+)
 ELSEWHERE = (
-    b"add@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0/vfio-dev/vfio0\0ACTION=add\0"
-    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0/vfio-dev/vfio0\0SUBSYSTEM=vfio-dev\0SEQNUM=1712\0"
+    b"add@/devices/pci0000:00/0000:00:1a.0/0000:01:00.0/vfio-dev/vfio0\0"
+    b"ACTION=add\0"
+    b"DEVPATH=/devices/pci0000:00/0000:00:1a.0/0000:01:00.0/vfio-dev/vfio0\0"
+    b"SUBSYSTEM=vfio-dev\0"
+    b"MAJOR=241\0"
+    b"MINOR=0\0"
+    b"DEVNAME=vfio/devices/vfio0\0"
+    b"SEQNUM=1087\0"
 )
 
 
 def test_a_message() -> None:
     """Action and address are read from the kernel's own messages; what is of another subsystem is not taken."""
     assert parse(ADD) == Uevent("add", "0000:01:00.0")
+    assert parse(UNBIND) == Uevent("unbind", "0000:01:00.0")
     assert parse(BIND) == Uevent("bind", "0000:01:00.0")
     assert parse(ELSEWHERE) is None
 
