@@ -1,6 +1,7 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
 from aionvme.admin.controller import Controller
+from aionvme.admin.event_stream import AsyncEvent, EventStream
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
@@ -18,6 +19,7 @@ from aionvme.errors import (
     GenericStatusError,
     MediaError,
     NvmeError,
+    OperationFailedError,
     PathError,
     QueueFullError,
     StatusError,
@@ -34,6 +36,16 @@ from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.directives import DirectiveType
+from aionvme.spec.events import (
+    ErrorEvent,
+    EventMask,
+    EventType,
+    ImmediateEvent,
+    IoCommandEvent,
+    NoticeEvent,
+    OneShotEvent,
+    SmartEvent,
+)
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
@@ -57,6 +69,7 @@ __all__ = [
     "AcquireAction",
     "AddressError",
     "ArbMechanism",
+    "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
     "CommitAction",
@@ -71,6 +84,10 @@ __all__ = [
     "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
+    "ErrorEvent",
+    "EventMask",
+    "EventStream",
+    "EventType",
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",
@@ -78,6 +95,8 @@ __all__ = [
     "HotplugEvent",
     "IdentifyController",
     "IdentifyNamespace",
+    "ImmediateEvent",
+    "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
     "LbaStatus",
@@ -86,8 +105,11 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NoticeEvent",
     "NvmeError",
+    "OneShotEvent",
     "Operation",
+    "OperationFailedError",
     "PathError",
     "PciDevice",
     "Progress",
@@ -100,6 +122,7 @@ __all__ = [
     "ReservationType",
     "ResetNeeded",
     "SglCallbacks",
+    "SmartEvent",
     "Status",
     "StatusCode",
     "StatusCodeType",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.commands import AdminCommands
+from aionvme.admin.feature_support import FeatureSupport
+from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
 from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
+    from aionvme.admin.events import Events
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
+    from aionvme.spec.logs import CommandsSupportedAndEffects
 
 logger = logging.getLogger("aionvme")
 
@@ -63,11 +67,16 @@ class Core:
     Attributes:
         extensions: What vendors say that it has besides: log pages and features.
         log_support: Which log pages it has.
+        feature_support: Which features it has.
+        host_memory: What it was lent of the host's memory.
+        scanning: Held while the namespaces are read anew; `rescan` does that in the background.
+        commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
+        events: Its asynchronous events.
         error: Why it ended, or is about to.
         on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
@@ -83,6 +92,8 @@ class Core:
     limits: Limits = attrs.field(factory=Limits)
     extensions: Extensions = attrs.field(factory=Extensions)
     log_support: LogSupport = attrs.field(factory=LogSupport)
+    feature_support: FeatureSupport = attrs.field(factory=FeatureSupport)
+    host_memory: HostMemory = attrs.field(factory=HostMemory)
     shadows: Shadows | None = None
     cmb: Cmb | None = None
     epoch: int = 0
@@ -90,10 +101,14 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    rescan: asyncio.Task[None] | None = None
+    commands_log: CommandsSupportedAndEffects | None = None
     queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    events: Events = attrs.field(init=False)
     on_lost: Callable[[], object] | None = None
 
     @property
@@ -145,6 +160,7 @@ class Core:
             qp.refuse(error)
             qp.suspend()
             qp.end_outstanding(error, True)
+        self.events.end(error)
         if isinstance(error, ControllerLostError):
             # Whoever waits for a register waits no longer.
             self.registers.lost = error

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from aionvme.errors import UsageError
+from aionvme.spec.events import EventMask
 
 
 class ArbMechanism(IntEnum):
@@ -54,6 +55,11 @@ def _host_id(_instance: Any, _attribute: attrs.Attribute[bytes | None], value: b
         raise UsageError("host_id must be 16 bytes, not all zero")
 
 
+def _memory(_instance: Any, _attribute: attrs.Attribute[Any], value: str | int) -> None:
+    if value not in ("off", "preferred") and (isinstance(value, str) or value < 0):
+        raise UsageError(f'host_memory_buffer must be "off", "preferred" or a number of bytes, not {value!r}')
+
+
 _THIS_PROCESS = uuid.uuid4().bytes
 
 
@@ -83,6 +89,11 @@ class ControllerOptions:
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
+        events: Which asynchronous events the controller is to report, of those that it has; None for all but
+            `EventMask.TELEMETRY`, as other notices wait until someone has read that log. `EventMask(0)`: none, and no
+            requests for events are sent.
+        host_memory_buffer: Memory to lend the controller: "off", "preferred" for what it would like, or bytes.
+            Afterwards the bytes that it was lent, 0 for none. See `Controller.enable_host_memory_buffer`.
         no_shn_notification: Close by disabling the controller, without the shutdown notification.
     """
 
@@ -102,4 +113,6 @@ class ControllerOptions:
     removal_timeout: float = attrs.field(default=2.0, validator=_seconds)
     shadow_doorbells: bool = False
     use_cmb_sqs: bool = False
+    host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)
     no_shn_notification: bool = False
+    events: EventMask | None = attrs.field(default=None, converter=attrs.converters.optional(EventMask))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.admin import abilities, bringup, doorbells, log_support
+from aionvme.admin import (
+    abilities,
+    bringup,
+    doorbells,
+    feature_support,
+    host_memory,
+    log_support,
+    namespaces,
+)
 from aionvme.admin.core import logger
 from aionvme.admin.options import ArbMechanism, process_host_id
 from aionvme.errors import ControllerFailedError, StatusError
@@ -39,12 +47,16 @@ async def start(core: Core) -> None:
     core.data = await core.urgent.identify(Cns.CONTROLLER)
     _limit_transfers(core, core.data)
     await log_support.read(core, core.data)
+    await feature_support.read(core, core.data)
     await _set_host_id(core, core.data)
     await _set_arbitration(core)
     await _set_number_of_queues(core)
     await doorbells.set_up_shadows(core)
+    await host_memory.set_up(core)
     core.limits = await abilities.read_limits(core, core.data)
-    await abilities.read_namespaces(core, core.data)
+    await core.events.configure()
+    await namespaces.read(core)
+    core.events.start()
 
 
 def _command_set(core: Core) -> int:

@@ -85,6 +85,8 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        if not qid:
+            self.features.buffer.use()
         try:
             dw0 = self._reserve(raw, sqe) if qid else self._execute(sqe)
         except Refused as refused:
@@ -231,8 +233,10 @@ class Admin:
 
     def _set_features(self, sqe: Sqe) -> int:
         dw0 = self.features.set(sqe)
-        if sqe.cdw10 & 0xFF == FeatureId.TEMPERATURE_THRESHOLD:
+        if sqe.cdw10 & 0xFF in (FeatureId.TEMPERATURE_THRESHOLD, FeatureId.ASYNC_EVENT_CONFIGURATION):
             self._look_at_temperature()
+        if sqe.cdw10 & 0xFF == FeatureId.ASYNC_EVENT_CONFIGURATION:
+            self.events.warning(self.logs.warning)  # what is true when it is switched on is told
         return dw0
 
     def _look_at_temperature(self) -> None:
@@ -240,6 +244,17 @@ class Admin:
         switched_on = self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) & 2
         if switched_on and self.features.over_temperature(COMPOSITE_KELVIN):
             self.events.report(1, 1, LogPageId.SMART)
+
+    @property
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log that were made true from outside."""
+        return self.logs.warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
+        come = bits & ~self.logs.warning
+        self.logs.warning = bits
+        self.events.warning(come)
 
     def _abort(self, sqe: Sqe) -> int:
         """What is kept, and requests for events, can be aborted; all else was executed at once (5.1)."""

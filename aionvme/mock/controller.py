@@ -17,6 +17,7 @@ from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
 from aionvme.mock.function import MockFunction
+from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
@@ -371,6 +372,13 @@ class MockController(Plugging):
             self._config.removed = True
         self._tell_removed()
 
+    def power_cycle(self) -> None:
+        """Power goes and comes back: all is as after power on, but for what was saved."""
+        with self._machine:
+            self._registers.reset()
+            self._admin.power_loss()
+        self._subsystem.power_cycle()
+
     def inject_cqe(
         self,
         qid: int,
@@ -403,6 +411,16 @@ class MockController(Plugging):
         with self._machine:
             self._admin.events.report(kind, information, page)
 
+    @property
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""
+        return self._admin.critical_warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
+        with self._machine:
+            self._admin.critical_warning = bits & 0xFF
+
     # -- inspection ------------------------------------------------------------------------------------------
 
     @property
@@ -421,6 +439,12 @@ class MockController(Plugging):
         if state is None:
             raise UsageError(f"there never was a submission queue {qid}")
         return state
+
+    @property
+    def host_memory(self) -> HostMemoryState:
+        """What the host lent it, and whether it was left alone (host memory buffer)."""
+        with self._machine:
+            return self._admin.features.buffer.state
 
     @property
     def num_queues(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
+from aionvme.mock.feature_table import MAX_TMT, MIN_TMT, POWER_STATES, WARNING_KELVIN
 from aionvme.mock.firmware import FRMW, GRANULARITY, Firmware
 from aionvme.mock.refusal import Refused
 from aionvme.spec.identify import (
@@ -17,7 +18,6 @@ from aionvme.spec.identify import (
     NamespaceDescriptor,
     Nidt,
     Oacs,
-    PowerState,
     encode_controller_list,
     encode_namespace_descriptors,
     encode_nsid_list,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aionvme.spec.entries import Sqe
 
 ALL_NAMESPACES = 0xFFFFFFFF
-WARNING_KELVIN, CRITICAL_KELVIN = 343, 373
+CRITICAL_KELVIN = 373
 ERROR_LOG_ENTRIES = 64
 _NBYTES = 4096
 _OACS = Oacs(security=1, firmware=1, directives=1, lba_status=1, lockdown=1).value
@@ -214,7 +214,18 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         cntlid=cntlid,
         ver=0x00020000,
         oaes=1 << 8,  # namespace attribute notices
-        ctratt=1 | extended_formats << 15,  # 128-bit host identifier; guards of more than 16 bits
+        # 128-bit host identifier, permissive mode, read recovery levels; guards of more than 16 bits
+        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | extended_formats << 15,
+        rrls=commands.rrls,
+        apsta=1,
+        hctma=1,
+        mntmt=MIN_TMT,
+        mxtmt=MAX_TMT,
+        hmpre=commands.hmpre,
+        hmmin=commands.hmmin,
+        hmminds=commands.hmminds,
+        hmmaxd=commands.hmmaxd,
+        nwpc=commands.nwpc,
         cntrltype=1,
         acl=options.abort_limit - 1,
         aerl=options.event_limit - 1,
@@ -222,7 +233,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         fwug=GRANULARITY // 4096,
         lpa=1 << 1 | 1 << 2 | 1 << 5,  # command effects, extended data, supported log pages
         elpe=ERROR_LOG_ENTRIES - 1,
-        npss=0,
+        npss=len(POWER_STATES) - 1,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
         oacs=_OACS | options.shadow_doorbells << 8,
@@ -236,7 +247,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
         subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}",
-        psd=(PowerState(mp=2500),),
+        psd=POWER_STATES,
     )
 
 

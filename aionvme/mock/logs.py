@@ -55,6 +55,7 @@ class LogPages:
 
     Attributes:
         changed: Namespaces whose attributes changed since the list was last read.
+        warning: Critical warnings that were made true from outside.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LogPages:
         self._features = features
         self._started = time.monotonic()
         self.changed: list[int] = []
+        self.warning = 0
         self._pages: dict[int, Callable[[], bytes]] = {
             LogPageId.SUPPORTED_LOG_PAGES: self._supported,
             LogPageId.ERROR_INFORMATION: self._errors,
@@ -72,6 +74,7 @@ class LogPages:
             LogPageId.FIRMWARE_SLOT: firmware.log_page,
             LogPageId.CHANGED_NAMESPACES: self._changed,
             LogPageId.COMMAND_EFFECTS: self._effects,
+            LogPageId.FEATURE_EFFECTS: features.effects,
         }
 
     def answer(self, sqe: Sqe) -> bytes:
@@ -104,7 +107,7 @@ class LogPages:
 
     def _smart(self) -> bytes:
         counted = self._machine.counters()
-        warning = 2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0
+        warning = self.warning | (2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0)
         head = struct.pack("<BHBBB", warning, COMPOSITE_KELVIN, 100, 10, 0).ljust(32, b"\0")
         hours = int((time.monotonic() - self._started) / 3600)
         numbers = (

@@ -102,8 +102,8 @@ def spdk_nvme_ctrlr_is_log_page_supported(ctrlr: Controller, log_page: int) -> b
 
 
 def spdk_nvme_ctrlr_is_feature_supported(ctrlr: Controller, feature_code: int) -> bool:
-    """Whether Identify Controller says that it has a feature."""
-    return support.has_feature(ctrlr.data, feature_code)
+    """Whether the controller has a feature."""
+    return 0 <= feature_code <= 0xFF and ctrlr.is_feature_supported(feature_code)
 
 
 # -- reset, and polling ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ row that leaves the structure fails at import.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 
 from aionvme.spec.bits import Bits, TableMeta
@@ -229,8 +229,8 @@ class StructureMeta(TableMeta):
         if known is None:
             import attrs
 
-            rows: dict[str, Row] = cls.__dict__["ROWS"]
-            fields = {name: attrs.field(default=row.default, kw_only=True) for name, row in rows.items()}
+            defaults: dict[str, Any] = cls.__dict__["_DEFAULTS"]
+            fields = {name: attrs.field(default=default, kw_only=True) for name, default in defaults.items()}
             known = attrs.fields(attrs.make_class(cls.__name__, fields, frozen=True))
             cls._ATTRS = known
         return cast("tuple[Any, ...]", known)
@@ -334,12 +334,14 @@ class Structure(metaclass=StructureMeta):
     def __hash__(self) -> int:
         return hash((type(self), *vars(self).values()))
 
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        for name, row in self.ROWS.items():
+            value = getattr(self, name)
+            if value != row.default:
+                yield name, _without_zeros(value, row.default)
+
     def __repr__(self) -> str:
-        shown = (
-            f"{name}={_without_zeros(getattr(self, name), row.default)!r}"
-            for name, row in self.ROWS.items()
-            if getattr(self, name) != row.default
-        )
+        shown = (f"{name}={value!r}" for name, value in self._shown())
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -333,7 +333,15 @@ async def test_no_interrupt_left() -> None:
         ({"nbytes": 6}, "multiple of 4"),
         ({"nbytes": 4, "offset": 2}, "multiple of 4"),
         ({"nbytes": 4, "offset": -4}, "multiple of 4"),
-        ({"nbytes": 1 << 20}, "takes from 1 to 131072"),
+        ({"nbytes": (1 << 34) + 4}, "at most 16 GiB"),
+        ({"nbytes": 64, "payload": bytearray(60)}, "payload has 60 bytes"),
+        ({"payload": bytearray(62)}, "multiple of 4"),
+        ({"payload": bytes(64)}, "can be written"),
+        ({"lsp": 128}, "lsp must be from 0 to 127"),
+        ({"nsid": 1 << 32}, "nsid"),
+        ({"csi": 256}, "csi"),
+        ({"lsi": -1}, "lsi"),
+        ({"uuid_index": 128}, "uuid_index"),
     ],
 )
 async def test_log_page_that_cannot_be_read(keywords: dict[str, Any], text: str) -> None:

@@ -28,7 +28,7 @@ def test_supported_pages(raw: Raw) -> None:
     status, data = log(raw, 0, 1024)
     assert status == 0
     supported = [lid for lid in range(256) if data[4 * lid] & 1]
-    assert supported == [0, 1, 2, 3, 4, 5]
+    assert supported == [0, 1, 2, 3, 4, 5, 0x12]
     assert all(log(raw, lid, 64)[0] == 0 for lid in supported)
 
 

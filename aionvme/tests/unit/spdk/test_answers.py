@@ -12,8 +12,8 @@ import pytest
 import aionvme
 from aionvme import Status, StatusCode, spdk
 from aionvme.spdk.failing import errno_of
-from aionvme.spdk.support import has_feature, has_log_page
-from aionvme.spec.opcodes import FeatureId, LogPageId
+from aionvme.spdk.support import has_log_page
+from aionvme.spec.opcodes import LogPageId
 
 
 @attrs.frozen
@@ -109,18 +109,6 @@ LOG_PAGES: list[tuple[int, dict[str, Any]]] = [
     (LogPageId.RESERVATION_NOTIFICATION, {"oncs": 1 << 5}),
     (LogPageId.SANITIZE_STATUS, {"sanicap": 2}),
 ]
-FEATURES: list[tuple[int, dict[str, Any]]] = [
-    (FeatureId.VOLATILE_WRITE_CACHE, {"vwc": 1}),
-    (FeatureId.AUTONOMOUS_POWER_STATE_TRANSITION, {"apsta": 1}),
-    (FeatureId.HOST_MEMORY_BUFFER, {"hmpre": 5}),
-    (FeatureId.TIMESTAMP, {"oncs": 1 << 6}),
-    (FeatureId.KEEP_ALIVE_TIMER, {"kas": 1}),
-    (FeatureId.HOST_CONTROLLED_THERMAL_MANAGEMENT, {"hctma": 1}),
-    (FeatureId.HOST_IDENTIFIER, {"ctratt": 1}),
-    (FeatureId.HOST_IDENTIFIER, {"oncs": 1 << 5}),
-    (FeatureId.RESERVATION_NOTIFICATION_MASK, {"oncs": 1 << 5}),
-    (FeatureId.RESERVATION_PERSISTENCE, {"oncs": 1 << 5}),
-]
 
 
 @pytest.mark.parametrize(("lid", "fields"), LOG_PAGES)
@@ -130,15 +118,7 @@ def test_log_pages(lid: int, fields: dict[str, Any]) -> None:
     assert not has_log_page(aionvme.IdentifyController(), lid)
 
 
-@pytest.mark.parametrize(("fid", "fields"), FEATURES)
-def test_features(fid: int, fields: dict[str, Any]) -> None:
-    """An optional feature is there with its bit of Identify Controller alone."""
-    assert has_feature(aionvme.IdentifyController(**fields), fid)
-    assert not has_feature(aionvme.IdentifyController(), fid)
-
-
 def test_what_is_always_there() -> None:
-    """The mandatory pages and features are there with no bit set."""
+    """The mandatory pages are there with no bit set."""
     data = aionvme.IdentifyController()
     assert [lid for lid in range(256) if has_log_page(data, lid)] == [1, 2, 3]
-    assert [fid for fid in range(256) if has_feature(data, fid)] == [1, 2, 4, 5, 7, 8, 9, 10, 11]
