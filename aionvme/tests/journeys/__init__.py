@@ -4,7 +4,7 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import commands, data, faults, life, load, protection, queues, vectors
+from aionvme.tests.journeys import commands, data, faults, life, protection, queues, vectors
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
 __all__ = ["OTHERS", "PLAIN_METADATA", "PROTECTED", "WRITING", "Device", "Journey", "Layout"]
@@ -17,7 +17,6 @@ WRITING: tuple[Journey, ...] = (
     *life.WRITING,
     *commands.WRITING,
     *vectors.WRITING,
-    *load.WRITING,
 )
 OTHERS: tuple[Journey, ...] = (
     *data.OTHERS,

@@ -46,13 +46,23 @@ def unplugged(machine: Machine, qmp: Qmp) -> Iterator[NvmeFunction]:
 
 @dataclass
 class Load:
-    """Tasks that write until they are refused, and what was acknowledged."""
+    """Tasks that write until they are refused, or it is enough, and what was acknowledged.
+
+    Attributes:
+        gate: Closed, no task submits.
+        outstanding: Commands that have been submitted and have not ended.
+        resets: How many were ended by a reset, and submitted again.
+    """
 
     ctrlr: aionvme.Controller
     qp: aionvme.IoQueuePair
     acknowledged: dict[int, bytes] = field(default_factory=dict)
     ends: list[type[BaseException]] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    outstanding: int = 0
+    resets: int = 0
+    enough: bool = False
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -61,6 +71,7 @@ class Load:
     ) -> AsyncIterator[Load]:
         """Begins; at the end of the block every writer has ended."""
         load = cls(ctrlr, await ctrlr.alloc_io_qpair(depth=WRITERS))
+        load.gate.set()
         load.tasks = [asyncio.create_task(load._write(first_lba + number)) for number in range(WRITERS)]
         yield load
         async with asyncio.timeout(timeout):
@@ -69,11 +80,13 @@ class Load:
     async def _write(self, lba: int) -> None:
         ns, buf, first = self.ctrlr.namespaces[1], self.ctrlr.dma_alloc(4096), lba
         for turn in range(100_000):
+            if self.enough:
+                return
             lba = first + turn % BLOCKS * WRITERS
             data = pattern(lba << 20 | turn, ns.block_size)
             memoryview(buf)[: len(data)] = data
             try:
-                await self.qp.write(ns, buf, lba, 1)
+                await self._write_once(ns, buf, lba)
             except aionvme.NvmeError as error:
                 self.ends.append(type(error))
                 # Whether this one was executed is not known.
@@ -82,6 +95,19 @@ class Load:
             # The latest at the end.
             self.acknowledged.pop(lba, None)
             self.acknowledged[lba] = data
+
+    async def _write_once(self, ns: aionvme.Namespace, buf: aionvme.DmaBuffer, lba: int) -> None:
+        """Until it was done, whatever resets there are."""
+        while True:
+            await self.gate.wait()
+            self.outstanding += 1
+            try:
+                await self.qp.write(ns, buf, lba, 1)
+                return
+            except aionvme.ControllerResetError:
+                self.resets += 1
+            finally:
+                self.outstanding -= 1
 
     async def busy(self, count: int = 3 * WRITERS) -> None:
         """Waits until so many commands have completed."""
@@ -208,6 +234,49 @@ def test_commands_that_do_not_complete_in_time(
             assert time.monotonic() - begun < BUTTON_SECONDS + BOUND
             assert owner.removed == [ctrlr]
             assert (await anext(events)).kind == "removed"
+
+    _run(main(), iommu)
+
+
+def test_resets_under_load(
+    machine: Machine,
+    qmp: Qmp,
+    iommu: str,
+    unplugged: NvmeFunction,
+    written: Callable[[str, int, bytes], None],
+) -> None:
+    """Commands that are outstanding when the controller is reset end with that; submitted again, nothing is lost."""
+
+    async def limit(iops: int) -> None:
+        limits = {"iops-total": iops}
+        await asyncio.to_thread(qmp, "qom-set", path="/objects/hot-limits", property="limits", value=limits)
+
+    async def main() -> None:
+        owner = Owner()
+        async with asyncio.timeout(250), aionvme.hotplug(unbound=True) as events:
+            bdf = await _plug_in(events, machine, qmp)
+            await owner.probe(f"{bdf}?iommu={iommu}")
+            [ctrlr] = owner.attached
+            async with Load.on(ctrlr, first_lba=8192) as load:
+                for number in range(1, 4):
+                    await load.busy()
+                    await limit(1)
+                    # QEMU 7.2 crashes when it is disabled with commands in a queue that it has not taken yet.
+                    load.gate.clear()
+                    await asyncio.sleep(0.5)
+                    assert load.outstanding
+                    await ctrlr.reset()
+                    assert load.resets >= number
+                    await limit(0)
+                    load.gate.set()
+                load.enough = True
+            assert not load.ends
+            await ctrlr.close()
+            # It is the kernel's affair now, as nobody has it open.
+            await asyncio.to_thread(qmp, "device_del", id=unplugged.name)
+            await asyncio.to_thread(qmp.wait_event, "DEVICE_DELETED", device=unplugged.name)
+        for lba, data in list(load.acknowledged.items())[-8 * WRITERS :]:
+            written(unplugged.serial, lba * unplugged.block_size, data)
 
     _run(main(), iommu)
 
