@@ -20,6 +20,7 @@ from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
 from aionvme.admin.recovery import RESETS, Recovery
+from aionvme.admin.removal import Removal, shut_down
 from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
@@ -29,7 +30,7 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -46,9 +47,6 @@ MAX_IRQS = 33
 HEALTH_SECONDS = 1.0
 # AQA counts entries with 12 bits (Base 2.0, 3.1.3.8).
 MOST_ADMIN_ENTRIES = 4096
-
-# Which functions this process has open: a second probe does not ask for them again.
-_open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
 
 class Controller(Listening, AdminCommands):
@@ -105,12 +103,27 @@ class Controller(Listening, AdminCommands):
         self._closing: asyncio.Future[None] | None = None
         self._pid = os.getpid()
         self._watch: asyncio.TimerHandle | None = None
+        self._removal = Removal(self, self._core, self._recovery)
+        self._on_closed: Callable[[], object] | None = None
 
     # -- bring-up ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def attach(cls, function: Function, opts: ControllerOptions) -> Controller:
+    async def attach(
+        cls,
+        function: Function,
+        opts: ControllerOptions,
+        *,
+        on_closed: Callable[[], object] | None = None,
+        on_removed: Callable[[Controller], object] | None = None,
+    ) -> Controller:
         """Brings up the controller that a function is; closes the function if that fails or is cancelled.
+
+        Args:
+            function: The function, opened.
+            opts: As finally used afterwards.
+            on_closed: Called when the controller that came up has been closed, by whomever.
+            on_removed: Called with the controller when it was removed or lost, unless it was being closed.
 
         Raises:
             ControllerFailedError: It does not get ready, or says what cannot be.
@@ -127,23 +140,20 @@ class Controller(Listening, AdminCommands):
         except BaseException as error:
             await run_to_end(ctrlr._abandon(error))
             raise
+        ctrlr._on_closed = on_closed
+        ctrlr._removal.told = on_removed
         return ctrlr
 
     async def _start(self) -> None:
         core = self._core
         self._watch_health()
+        self._removal.watch()
         await bringup.disable(core.registers)
         core.admin.reset_rings()
         self._set_irqs()
         await startup.start(core)
         core.state = State.LIVE
-        _open[self.pci_dev.bdf] = self
-
-    @staticmethod
-    def is_open(pci_dev: PciDevice) -> bool:
-        """Whether this process has the controller of that function."""
-        ctrlr = _open.get(pci_dev.bdf)
-        return ctrlr is not None and ctrlr._core.state is not State.CLOSED
+        self._removal.attached = True
 
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""
@@ -358,6 +368,12 @@ class Controller(Listening, AdminCommands):
             self._closing = start_to_end(self._close(), self._core.loop)
         await wait_to_end(self._closing)
 
+    def _remove(self) -> None:
+        """It was lost, or the system wants it back."""
+        if self._closing is None:
+            self._closing = start_to_end(self._removal.run(self, self._close), self._core.loop)
+            self._closing.add_done_callback(lambda closing: closing.exception())
+
     async def _close(self) -> None:
         core = self._core
         # Commands without a time limit would be waited for as long as the controller keeps them.
@@ -399,7 +415,7 @@ class Controller(Listening, AdminCommands):
             core.admin.refuse(UsageError(f"the controller {core} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
-                await self._shut_down()
+                await shut_down(core)
         except ControllerLostError as error:
             core.end(error)
         except NvmeError as error:
@@ -407,12 +423,6 @@ class Controller(Listening, AdminCommands):
         await self._release()
         if failure is not None:
             raise failure
-
-    async def _shut_down(self) -> None:
-        core = self._core
-        if not core.opts.no_shn_notification:
-            await bringup.shutdown(core.registers, bringup.shutdown_timeout(core.data))
-        await bringup.disable(core.registers)
 
     async def _release(self) -> None:
         """Cuts the device off and gives everything back. No command is outstanding."""
@@ -429,7 +439,12 @@ class Controller(Listening, AdminCommands):
         await marshal.on_each(core.all_queues(), core.dispose_here)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
-        core.state = State.CLOSED
+        self._closed()
+
+    def _closed(self) -> None:
+        self._core.state = State.CLOSED
+        if self._on_closed is not None:
+            self._on_closed()
 
     def _dispose(self) -> None:
         core = self._core
@@ -437,6 +452,7 @@ class Controller(Listening, AdminCommands):
             core.dispose_of(qp)
         core.queues.clear()
         core.undeleted.clear()
+        self._removal.unwatch()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
         core.close_irqs()
@@ -464,7 +480,7 @@ class Controller(Listening, AdminCommands):
             core.end(ControllerFailedError(f"{core} was dropped without close()"))
             self._dispose()
             core.function.close()
-            core.state = State.CLOSED
+            self._closed()
 
 
 async def _in_thread(call: Any) -> None:

@@ -17,13 +17,13 @@ from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
 from aionvme.admin.nudges import Nudges
-from aionvme.errors import NvmeError
+from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
@@ -85,7 +85,8 @@ class Core:
         left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
             eventfds stay open.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
-        error: Why it ended.
+        error: Why it ended, or is about to.
+        on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
 
     function: Function
@@ -119,6 +120,7 @@ class Core:
     left: set[GovernedQueuePair] = attrs.field(factory=set)
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
+    on_lost: Callable[[], object] | None = None
     _irqs_due: bool = False
 
     @property
@@ -186,9 +188,10 @@ class Core:
         """Lost or failed: cuts the device off, then ends every command with `error`, which later calls raise too."""
         if self.state in (State.ENDED, State.CLOSED):
             return
-        self.state = State.ENDED
-        self.error = error
-        logger.error("%s", self.about(error))
+        closing, self.state = self.state is State.CLOSING, State.ENDED
+        if self.error is None:
+            logger.error("%s", self.about(error))
+        error = self.error = self.error or error
         # First, so that a call in another thread is told this rather than that its memory is not mapped.
         for qp in self.all_queues():
             qp.refuse(error)
@@ -198,6 +201,11 @@ class Core:
             qp.home.tell(partial(qp.end_outstanding, error, True))
         self.home.tell(partial(self.events.end, error))
         self.home.tell(self.keep_alive.stop)
+        if isinstance(error, ControllerLostError):
+            # Whoever waits for a register waits no longer.
+            self.registers.lost = error
+            if self.on_lost is not None and not closing and not self.loop.is_closed():
+                self.loop.call_soon(self.on_lost)
 
     def about(self, what: object) -> str:
         """A sentence that begins with the controller's name, whether `what` did or not."""

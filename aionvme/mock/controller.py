@@ -26,6 +26,7 @@ from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
 from aionvme.mock.options import LPA, MiB, MockOptions, MoreOptions, NamespaceConfig, parse_options
+from aionvme.mock.plugging import Plugging
 from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
 from aionvme.mock.subsystem import Subsystem
@@ -46,7 +47,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(Inspection, LogScripts, Powered):
+class MockController(Inspection, LogScripts, Plugging, Powered):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -242,6 +243,8 @@ class MockController(Inspection, LogScripts, Powered):
             drive, self._loop_drive = self._loop_drive, None
         if drive is not None:
             drive.close()
+        if self._removal_requested:
+            self._remove()
         if owned:
             self.close()
 
@@ -399,6 +402,7 @@ class MockController(Inspection, LogScripts, Powered):
         with self._machine:
             self._registers.remove()
             self._config.removed = True
+        self._tell_removed()
 
     def inject_cqe(
         self,

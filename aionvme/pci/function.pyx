@@ -168,6 +168,15 @@ cdef class Function:
         """Whether the function has a reset of its own."""
         return True
 
+    def set_removal_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the system wants the function back; it waits until the function is closed.
+
+        Nothing where there is no such notice. None for no eventfd.
+        """
+
+    def set_error_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the bus reports an uncorrectable error of the function. As for removal."""
+
     def reset(self) -> None:
         """Function level reset. BAR and DMA mappings stay; registers have their reset values."""
         raise NotImplementedError

@@ -122,6 +122,11 @@ class spdk_nvme_ctrlr_opts:
             io_timeout_ms=round(opts.io_timeout * 1000),
         )
 
+    def copy_from(self, other: spdk_nvme_ctrlr_opts) -> None:
+        """Has every field as another has it."""
+        for field in attrs.fields(spdk_nvme_ctrlr_opts):
+            setattr(self, field.name, getattr(other, field.name))
+
     def write_to(self, opts: ControllerOptions) -> None:
         """Sets ours; `UsageError` for what cannot be."""
         opts.num_io_queues = self.num_io_queues

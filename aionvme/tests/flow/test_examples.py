@@ -24,6 +24,7 @@ def test_every_example_is_tested() -> None:
         "arbitration.py",
         "callbacks.py",
         "hello_world.py",
+        "hotplug.py",
         "identify.py",
         "log_pages.py",
         "many_reads.py",
@@ -59,6 +60,19 @@ def test_many_reads() -> None:
     ended = _run("many_reads.py")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line.split()[0] for line in ended.stdout.splitlines()] == ["gathered", "workers", "one_by_one"]
+
+
+def test_hotplug() -> None:
+    """It attaches the mock that is plugged in, reads until it is asked back, and lets it go."""
+    ended = _run("hotplug.py")
+    assert (ended.returncode, ended.stderr.count("Error")) == (0, 0), ended.stderr
+    added, attached, *rest = ended.stdout.splitlines()
+    name = added.removesuffix(": added")
+    assert attached == f"{name}: attached aionvme mock"
+    [reads] = [line for line in rest if "reads, then:" in line]
+    assert "asked for its removal" in reads
+    assert not reads.startswith(f"{name}: 0 reads")
+    assert {*rest} - {reads} == {f"{name}: let go of", f"{name}: removed"}
 
 
 @pytest.mark.parametrize(("address", "count"), [([], 1), (["mock:?lba=4096&namespaces=2"], 2)])
