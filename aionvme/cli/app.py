@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import aionvme
 from aionvme.cli import binding, console, hello, listing
+from aionvme.cli.manage import manage
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
@@ -71,3 +72,4 @@ app.command("hello")(hello.hello)
 app.command("list")(listing.list_)
 app.command("bind")(binding.bind)
 app.command("unbind")(binding.unbind)
+app.command("manage")(manage)
