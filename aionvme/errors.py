@@ -24,6 +24,7 @@ __all__ = [
     "GenericStatusError",
     "MediaError",
     "NvmeError",
+    "OperationFailedError",
     "PathError",
     "QueueFullError",
     "StatusError",
@@ -144,6 +145,21 @@ class ControllerResetError(NvmeError):
 
     Submit it again if it may be executed twice.
     """
+
+
+class OperationFailedError(NvmeError):
+    """What a command began, and the controller went on with in the background, did not end well.
+
+    Attributes:
+        result: What the controller says of it: the sanitize status log, or the result of a self-test.
+    """
+
+    def __init__(self, text: str, result: Any) -> None:
+        super().__init__(text, result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CommandTimeoutError(NvmeError, TimeoutError):

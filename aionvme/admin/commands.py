@@ -8,11 +8,12 @@ from aionvme.admin.directives import DirectiveCommands
 from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
 from aionvme.admin.host_memory import HostMemoryCommands
-from aionvme.admin.identify import IdentifyCommands
 from aionvme.admin.lba_status import LbaStatusCommands
-from aionvme.admin.log_pages import LogPageCommands
+from aionvme.admin.media import MediaCommands
+from aionvme.admin.ns_management import NamespaceCommands
 from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
+from aionvme.admin.telemetry import TelemetryCommands
 from aionvme.admin.virtualization import VirtualizationCommands
 from aionvme.spec import entries
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 
 class AdminCommands(
-    IdentifyCommands,
-    LogPageCommands,
+    NamespaceCommands,
+    MediaCommands,
+    TelemetryCommands,
     FeatureCommands,
     HostMemoryCommands,
     FirmwareCommands,

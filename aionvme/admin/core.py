@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
+    from aionvme.spec.logs import CommandsSupportedAndEffects
 
 logger = logging.getLogger("aionvme")
 
@@ -67,6 +68,8 @@ class Core:
         log_support: Which log pages it has.
         feature_support: Which features it has.
         host_memory: What it was lent of the host's memory.
+        scanning: Held while the namespaces are read anew; `rescan` does that in the background.
+        commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
@@ -95,6 +98,9 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    rescan: asyncio.Task[None] | None = None
+    commands_log: CommandsSupportedAndEffects | None = None
     queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0

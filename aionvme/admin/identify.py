@@ -14,7 +14,8 @@ from aionvme.spec.identify import (
     decode_namespace_descriptors,
     decode_nsid_list,
 )
-from aionvme.spec.identify_sets import IdentifyNvmController, IdentifyNvmNamespace
+from aionvme.spec.identify_sets import IdentifyIndependentNamespace, IdentifyNvmController, IdentifyNvmNamespace
+from aionvme.spec.namespaces import PrimaryControllerCapabilities, decode_secondary_controllers
 from aionvme.spec.opcodes import Cns, CommandSet
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _IDENTIFY_DECODERS: dict[int, Callable[[bytes], Any]] = {
     Cns.ALLOCATED_NAMESPACE: IdentifyNamespace.decode,
     Cns.ATTACHED_CONTROLLERS: decode_controller_list,
     Cns.CONTROLLERS: decode_controller_list,
+    Cns.INDEPENDENT_NAMESPACE: IdentifyIndependentNamespace.decode,
+    Cns.PRIMARY_CONTROLLER: PrimaryControllerCapabilities.decode,
+    Cns.SECONDARY_CONTROLLERS: decode_secondary_controllers,
 }
 
 # By command set as well.

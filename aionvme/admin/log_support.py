@@ -14,7 +14,7 @@ from aionvme.errors import DecodeError, StatusError
 from aionvme.spec.identify import IdentifyController, Lpa, Oacs
 from aionvme.spec.logs import SupportedLogPages
 from aionvme.spec.opcodes import LogPageId
-from aionvme.spec.vendors import REGISTRY, Vendor, decode_page, extensions
+from aionvme.spec.vendors import REGISTRY, Extensions, Vendor, VendorLogPage, decode_page, extensions
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
@@ -90,6 +90,7 @@ async def read(core: Core, data: IdentifyController) -> None:
     """
     if not vendors.loaded():
         await asyncio.get_running_loop().run_in_executor(None, vendors.load_plugins)
+    core.extensions = Extensions()  # what it had before a reset
     of_vendors = REGISTRY.of(data)
     listed = await _listed(core, data)
     directories = await _directories(core, of_vendors) if listed is None else {}
@@ -107,11 +108,10 @@ async def _listed(core: Core, data: IdentifyController) -> SupportedLogPages | N
     if not Lpa(data.lpa).supported_pages:
         return None
     try:
-        page = await _page(core, LogPageId.SUPPORTED_LOG_PAGES, SupportedLogPages.SIZE)
+        listed: SupportedLogPages = await core.urgent.get_log_page(LogPageId.SUPPORTED_LOG_PAGES)
     except StatusError as error:
         logger.info("%s: does not list its log pages: %s", core, error)
         return None
-    listed = SupportedLogPages.decode(page)
     # A controller that does not list what every controller has filled in nothing.
     return listed if listed.supports(LogPageId.SMART) else None
 
@@ -123,12 +123,13 @@ async def _directories(core: Core, of_vendors: list[Vendor]) -> dict[str, Any]:
             continue
         page = vendor.directory_page
         try:
-            directories[vendor.name] = decode_page(page, await _page(core, page.lid, page.size))
+            directories[vendor.name] = decode_page(page, await _bytes(core, page))
         except (StatusError, DecodeError) as error:
             logger.info("%s: has no page %s of %s: %s", core, page.name, vendor.name, error)
     return directories
 
 
-async def _page(core: Core, lid: int, nbytes: int) -> bytes:
-    page: bytes = await core.urgent.get_log_page(lid, nbytes=nbytes)
-    return page
+async def _bytes(core: Core, page: VendorLogPage) -> bytes:
+    # None of the vendor's pages is known yet, and so this one comes as bytes.
+    data: bytes = await core.urgent.get_log_page(page.lid, nbytes=page.size)
+    return data

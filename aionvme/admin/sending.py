@@ -47,15 +47,22 @@ class Sender:
         """Identify Controller, where it was read: what is refused by it before it is sent."""
         return None
 
-    def _require(self, capability: str, command: str) -> None:
-        """Raises `UsageError` where Identify Controller says that it has no such optional command.
+    def _require(self, capability: str, command: str, opcode: int | None = None) -> None:
+        """Raises `UsageError` where the controller says that it has no such optional command.
 
         Args:
             capability: A field of `Oacs`.
             command: The command's name, for the message.
+            opcode: Where the commands supported log, if there is one, is to be asked instead of Identify Controller:
+                there are controllers that have the bit for two commands, and only one of them.
         """
         self._admin.check_open()
         data = self._identified()
+        log = self._core.commands_log
+        if opcode is not None and log is not None:
+            if not log.supports_admin(opcode):
+                raise UsageError(f"the controller has no {command} (its commands supported log says so)")
+            return
         if data is not None and not getattr(Oacs(data.oacs), capability):
             raise UsageError(
                 f"the controller has no {command} (OACS {data.oacs:#06x} in Identify Controller)"

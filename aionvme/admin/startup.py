@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.admin import abilities, bringup, doorbells, feature_support, host_memory, log_support
+from aionvme.admin import (
+    abilities,
+    bringup,
+    doorbells,
+    feature_support,
+    host_memory,
+    log_support,
+    namespaces,
+)
 from aionvme.admin.core import logger
 from aionvme.admin.options import ArbMechanism, process_host_id
 from aionvme.errors import ControllerFailedError, StatusError
@@ -46,7 +54,7 @@ async def start(core: Core) -> None:
     await doorbells.set_up_shadows(core)
     await host_memory.set_up(core)
     core.limits = await abilities.read_limits(core, core.data)
-    await abilities.read_namespaces(core, core.data)
+    await namespaces.read(core)
 
 
 def _command_set(core: Core) -> int:

@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
 from aionvme.errors import UsageError
+from aionvme.spec.intel import INTEL
 from aionvme.spec.vendors import REGISTRY, Vendor
 
 GROUP = "aionvme.vendors"
 
 logger = logging.getLogger("aionvme")
+
+# What this package knows itself.
+REGISTRY.register(INTEL)
 
 _lock = threading.Lock()
 _loaded = False

@@ -417,6 +417,23 @@ cdef class Engine(Pieces):
                 request.error = type(error)(*error.args)
             self.finish_by_host(request)
 
+    def drop_unposted(self, uint32_t nsid, error):
+        """Ends what was not posted yet of the commands for a namespace: it is not what it was when they were made.
+
+        What the device has of them ends by itself, and the request then, with `error` where it has no other verdict.
+        """
+        cdef Request request
+        for request in self.owners():
+            if request.state != QUEUED or request.sqe.nsid != nsid:
+                continue
+            self.unqueue(request)
+            self.post_no_more(request)
+            if request.verdict == BY_STATUS:
+                request.verdict = BY_ERROR
+                request.error = type(error)(*error.args)
+            if request.in_flight == 0:
+                self.finish_by_host(request)
+
     def reset_rings(self):
         """Back to empty rings, of which the controller may be told then. Nothing may be outstanding."""
         if self.ring.outstanding:

@@ -16,4 +16,5 @@ cdef class Namespace:
     cdef uint32_t unit                      # bytes of the data buffer per block
     cdef readonly object data
     cdef readonly object nvm
-    cdef object controller                  # the DmaSpace of the controller it is a namespace of
+    cdef object controller                  # the DmaSpace of the controller it is a namespace of, None once retired
+    cdef readonly str gone                  # why it takes no more commands, None while it does

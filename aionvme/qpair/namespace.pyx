@@ -5,6 +5,10 @@
 cdef class Namespace:
     """A namespace of one controller, as Identify Namespace described it when it was read.
 
+    It never changes but in one way: once the controller does not have this namespace any more, or has it in another
+    format or size, `active` is false for good and every command raises `UsageError`. The controller's `namespaces` then
+    has a new object, or none. Whoever holds the old one can so never address blocks of the wrong size.
+
     Attributes:
         nsid: Namespace identifier.
         block_size: Bytes of data in a logical block.
@@ -19,6 +23,8 @@ cdef class Namespace:
         storage_tag_bits: Of the storage tag among them (STS).
         data: The `IdentifyNamespace` structure.
         nvm: The `IdentifyNvmNamespace` structure (CNS 05h), None where the controller does not have it.
+        active: Whether commands may be sent to it.
+        gone: Where it is not: why.
     """
 
     def __init__(self, *, nsid, block_size, nblocks, metadata_size=0, extended=False, boundary=0, pi_type=0, pi_size=0,
@@ -37,6 +43,17 @@ cdef class Namespace:
         self.data = data
         self.nvm = nvm
         self.controller = controller
+
+    def retire(self, str why not None):
+        """Takes no more commands: a call raises `UsageError` with this reason. For the controller."""
+        if self.gone is None:
+            self.gone = why
+            self.controller = None
+
+    @property
+    def active(self):
+        """Whether commands may be sent to it."""
+        return self.gone is None
 
     @property
     def nbytes(self):

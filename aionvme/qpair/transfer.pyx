@@ -102,6 +102,8 @@ cdef class TransferQueuePair(QueuePair):
 
     cdef int check_namespace(self, Namespace ns) except -1:
         if ns.controller is not self.dma:
+            if ns.gone is not None:
+                raise UsageError(f"ns: {ns.gone}")
             raise UsageError(f"ns: {ns!r} is of another controller than {self.describe()}")
         return 0
 

@@ -1,4 +1,4 @@
-"""Log pages, as Get Log Page gives them."""
+"""Log pages that say what is supported: of log pages, commands and features."""
 
 from __future__ import annotations
 
@@ -66,6 +66,34 @@ class CommandsSupportedAndEffects(Structure, size=4096):
     def supports_io(self, opcode: int) -> bool:
         """Whether the controller has an I/O command."""
         return bool(self.io(opcode).csupp)
+
+
+class FeatureEffects(Bits, width=32):
+    """What is supported of one feature, and what setting it changes (NVMe Base 2.0, 5.16.1.18)."""
+
+    fsupp = bits(0, 1, "Feature supported")
+    udcc = bits(1, 1, "User data content change")
+    ncc = bits(2, 1, "Namespace capability change")
+    nic = bits(3, 1, "Namespace inventory change")
+    ccc = bits(4, 1, "Controller capability change")
+    uss = bits(19, 1, "Selection of a UUID supported")
+    fsp = bits(
+        20, 12, "Scope: bits for namespace, controller, NVM set, endurance group, domain, NVM subsystem"
+    )
+
+
+class FeaturesSupportedAndEffects(Structure, size=1024):
+    """Feature identifiers supported and effects, log page 12h (NVMe Base 2.0, 5.16.1.18)."""
+
+    fids: tuple[int, ...] = uints(0, 4, 256, "Features by identifier: `FeatureEffects`")
+
+    def of(self, fid: int) -> FeatureEffects:
+        """What is supported of a feature."""
+        return FeatureEffects(self.fids[_index(fid, "feature")])
+
+    def supports(self, fid: int) -> bool:
+        """Whether the controller has a feature."""
+        return bool(self.of(fid).fsupp)
 
 
 def _index(number: int, what: str) -> int:
