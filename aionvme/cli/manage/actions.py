@@ -13,6 +13,8 @@ from aionvme.cli import console
 from aionvme.cli.manage.session import Session, size
 from aionvme.errors import UsageError
 from aionvme.spec.identify import Oacs
+from aionvme.spec.media import SanitizeAction
+from aionvme.spec.namespaces import NamespaceSpec
 from aionvme.spec.opcodes import Cns
 
 if TYPE_CHECKING:
@@ -133,9 +135,7 @@ async def create(session: Session) -> None:
     console.note(f"{size(free)} are not allocated")
     nblocks = await session.answers.number("size in blocks", max(free // block, 1), low=1)
     shared = await session.answers.choice("shared", {"0": "for one controller", "1": "for several"}, "0")
-    spec = aionvme.NamespaceSpec(
-        nsze=nblocks, ncap=nblocks, flbas=form & 0xF | form >> 4 << 5, nmic=int(shared)
-    )
+    spec = NamespaceSpec(nsze=nblocks, ncap=nblocks, flbas=form & 0xF | form >> 4 << 5, nmic=int(shared))
     nsid = await ctrlr.create_ns(spec)
     console.result(f"Namespace {nsid} was created. Attach it to a controller to use it.")
 
@@ -191,7 +191,7 @@ async def format_namespace(session: Session) -> None:
     )
     if not await session.may_destroy(ctrlr, f"Formatting namespace {nsid}"):
         return
-    await ctrlr.format_nvm(nsid, lbaf=form, ses=int(erase))
+    await session.follow(ctrlr.format_nvm(nsid, lbaf=form, ses=int(erase)), "formatting")
     ns = ctrlr.namespaces[nsid]
     console.result(f"Namespace {nsid} was formatted: {ns.nblocks} blocks of {ns.block_size} bytes.")
 
@@ -225,14 +225,14 @@ async def sanitize(session: Session) -> None:
     actions = {
         str(int(action)): action.name.lower().replace("_", " ")
         for action in (
-            aionvme.SanitizeAction.BLOCK_ERASE,
-            aionvme.SanitizeAction.OVERWRITE,
-            aionvme.SanitizeAction.CRYPTO_ERASE,
+            SanitizeAction.BLOCK_ERASE,
+            SanitizeAction.OVERWRITE,
+            SanitizeAction.CRYPTO_ERASE,
         )
     }
     action = int(await session.answers.choice("action", actions, "2"))
     if await session.may_destroy(ctrlr, "Sanitizing ALL namespaces of the subsystem"):
-        await session.follow(ctrlr.sanitize(aionvme.SanitizeAction(action)), "sanitizing")
+        await session.follow(ctrlr.sanitize(SanitizeAction(action)), "sanitizing")
         console.result("Sanitized.")
 
 
