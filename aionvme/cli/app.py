@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import aionvme
 from aionvme.cli import binding, console, hello, listing
+from aionvme.cli.manage import manage
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
@@ -84,3 +85,4 @@ app.command("hello", cls=_Command)(hello.hello)
 app.command("list", cls=_Command)(listing.list_)
 app.command("bind", cls=_Command)(binding.bind)
 app.command("unbind", cls=_Command)(binding.unbind)
+app.command("manage", cls=_Command)(manage)
