@@ -4,7 +4,18 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import beside, commands, copies, data, faults, life, places, protection, queues, vectors
+from aionvme.tests.journeys import (
+    beside,
+    commands,
+    copies,
+    data,
+    faults,
+    life,
+    places,
+    protection,
+    queues,
+    vectors,
+)
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
 __all__ = ["OTHERS", "PLACES", "WRITING", "Device", "Journey", "Layout", "with_metadata"]
