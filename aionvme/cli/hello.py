@@ -55,8 +55,8 @@ def hello(
     _check_storage(address, write)
     if write and not disposable and not yes and not can_ask():
         raise UsageError(
-            f"{console.named(address)}: --write overwrites data, and there is no terminal to ask on. Add --yes if that is "
-            "meant"
+            f"{console.named(address)}: --write overwrites data, and there is no terminal to ask on. Add --yes if "
+            "that is meant"
         )
     plan = Plan(address, write or disposable, nsid, lba, nblocks, completion.value)
     asks: Callable[[Trial], Awaitable[bool]] | None

@@ -222,15 +222,6 @@ def test_a_file_survives(tmp_path: Path) -> None:
         assert mock.peek(2, 5) == bytes(PAGE)
 
 
-def test_a_file_that_can_not_be_had(tmp_path: Path) -> None:
-    """An error of the file system is an OSError, and nothing stays open."""
-    fds = descriptors()
-    with pytest.raises(FileNotFoundError):
-        MockController(storage=tmp_path / "none" / "disk")
-    gc.collect()
-    assert descriptors() == fds
-
-
 def test_large_storage_costs_nothing() -> None:
     """A namespace of 1 TiB is address space until it is used."""
     with MockController(drive="step", size=1 << 40) as mock:

@@ -125,12 +125,15 @@ def test_every_argument_is_in_the_table(dev: Device, name: str) -> None:
 
 def test_a_callback_can_be_called(dev: Device, named: dict[str, Any]) -> None:
     """What is no function is refused by the call, and not when the command has ended."""
-    with pytest.raises(TypeError, match="cb_fn must be callable or None, not 5"):
-        dev.qp.submit_read(named["ns"], named["buf"], 0, 1, 5)
-    with pytest.raises(TypeError, match="cb_fn must be callable or None, not 'x'"):
-        dev.qp.submit_io_raw(bytes(64), "x")
-    with pytest.raises(TypeError, match="cb_fn must be callable or None"):
-        dev.qp.submit_copy(named["ns"], [(0, 1)], 500, [])
+    wrong: list[Any] = [5, "x", []]
+    for cb_fn in wrong:
+        text = re.escape(f"cb_fn must be callable or None, not {cb_fn!r}")
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_read(named["ns"], named["buf"], 0, 1, cb_fn)
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_io_raw(bytes(64), cb_fn)
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_copy(named["ns"], [(0, 1)], 500, cb_fn)
     assert dev.commands() == []
 
 

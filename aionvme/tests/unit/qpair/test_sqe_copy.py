@@ -1,8 +1,8 @@
 """Copy with protection information: the 64 bytes and the source ranges, against the figures of the specification.
 
 NVM Command Set 1.0, 3.2.2. Dword 12: NR 7:0, format 11:8, PRINFOR 15:12, STCW 24, STCR 25, PRINFOW 29:26. PRINFO is
-PRACT 8h, guard 4h, application tag 2h, reference tag 1h. Dwords 14, 3 and 2 are the tags of what is written, 15 its mask
-and application tag. Source ranges have theirs at their ends, most significant byte first in formats 1 and 3.
+PRACT 8h, guard 4h, application tag 2h, reference tag 1h. Dwords 14, 3 and 2 are the tags of what is written, 15 has its
+mask and application tag. Source ranges have theirs at their ends, most significant byte first in formats 1 and 3.
 """
 
 from __future__ import annotations
@@ -212,5 +212,5 @@ def test_wrong_arguments(dev: Device, case: Any) -> None:
 def test_a_source_that_is_protected_otherwise(dev: Device, other: dict[str, Any]) -> None:
     """Blocks go from one namespace to another only where both have the same protection information."""
     ns, source = dev.namespace(data=Limits(), **PI1), dev.namespace(nsid=9, **other)
-    with pytest.raises(UsageError, match="source_ns: .* has other protection information"):
+    with pytest.raises(UsageError, match=r"source_ns: .* has other protection information"):
         dev.qp.copy(ns, [(5, 2)], 1000, format=2, source_ns=source)

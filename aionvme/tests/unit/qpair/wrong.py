@@ -221,13 +221,14 @@ for _name, _after in (("dataset_management", ()), ("copy", (500,))):
     ):
         wrong(_name, NS, _ranges, *_after, error=_error, text=_text)
 _flags("copy", [(0, 1)], 500)
-for _given in (
+_copied: tuple[dict[str, Any], ...] = (
     *({name: 1} for name in ("ref_tag", "app_tag", "app_mask", "storage_tag")),
     *({f"source_{name}": 1} for name in ("app_tag", "app_mask", "storage_tag")),
     {"source_ref_tags": [1]},
     {"source_flags": 1 << 26},
     {"io_flags": 1 << 29},
-):
+)
+for _given in _copied:
     wrong("copy", NS, [(0, 1)], 500, text="has no protection information: .*source_flags, and tags", **_given)
 for _lba, _error, _text in (
     (NBLOCKS, UsageError, "dest_lba 1000: 1 blocks .*has 1000 blocks"),
