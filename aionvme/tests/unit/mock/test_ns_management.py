@@ -213,7 +213,7 @@ def test_created_while_the_plane_runs() -> None:
 
 
 def test_storage_file_keeps_its_namespaces(tmp_path: object) -> None:
-    """In a file a namespace that is created takes a gap, and leaves the others' blocks alone."""
+    """A namespace that is created takes a gap of the file, of which it shows nothing, and leaves the others alone."""
     path = f"{tmp_path}/disk"
     with MockController(namespaces=2, size=MIB, storage=path, drive="step") as mock, Raw(mock) as raw:
         raw.enable()
@@ -225,3 +225,10 @@ def test_storage_file_keeps_its_namespaces(tmp_path: object) -> None:
         mock.poke(1, 0, b"new")
     with MockController(namespaces=2, size=MIB, storage=path, drive="step") as mock:
         assert (mock.peek(1, 0)[:3], mock.peek(2, 0)[:3]) == (b"new", b"two")
+    with (
+        MockController(size=MIB, capacity=2 * MIB, max_namespaces=2, storage=path, drive="step") as mock,
+        Raw(mock) as raw,
+    ):
+        raw.enable()
+        assert create(raw, MIB >> 9).dw0 == 2
+        assert mock.peek(2, 0) == bytes(512)
