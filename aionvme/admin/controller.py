@@ -19,8 +19,15 @@ from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
-from aionvme.admin.recovery import RESETS, Recovery
-from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
+from aionvme.admin.recovery import RESETS, Recovery, again
+from aionvme.errors import (
+    ControllerFailedError,
+    ControllerLostError,
+    ControllerResetError,
+    NvmeError,
+    UsageError,
+    WrongLoopError,
+)
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.opening import Opening
@@ -131,12 +138,20 @@ class Controller(Listening, AdminCommands):
     async def _start(self) -> None:
         core = self._core
         self._watch_health()
-        await bringup.disable(core.registers)
-        core.admin.reset_rings()
         self._set_irqs()
-        await startup.start(core)
+        await again(self._bring_up)
         core.state = State.LIVE
         _open[self.pci_dev.bdf] = self
+
+    async def _bring_up(self) -> None:
+        core = self._core
+        core.enabled = False
+        core.epoch += bool(core.admin.standing_requests)
+        await bringup.disable(core.registers)
+        core.admin.end_outstanding(ControllerResetError(f"{core} was reset"), True)
+        core.admin.reset_rings()
+        core.admin.resume()
+        await startup.start(core)
 
     @staticmethod
     def is_open(pci_dev: PciDevice) -> bool:

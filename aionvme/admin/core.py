@@ -81,6 +81,7 @@ class Core:
         irq_fds: An eventfd for each interrupt vector in use.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
         irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
+        enabled: It was enabled, and got ready, by the last bring-up.
         error: Why it ended.
     """
 
@@ -112,6 +113,7 @@ class Core:
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
     irqs_in_use: bool = False
+    enabled: bool = False
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
 
