@@ -19,9 +19,16 @@ from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
-from aionvme.admin.recovery import RESETS, Recovery
+from aionvme.admin.recovery import RESETS, Recovery, again
 from aionvme.admin.removal import Removal, shut_down
-from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
+from aionvme.errors import (
+    ControllerFailedError,
+    ControllerLostError,
+    ControllerResetError,
+    NvmeError,
+    UsageError,
+    WrongLoopError,
+)
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.opening import Opening
@@ -148,12 +155,20 @@ class Controller(Listening, AdminCommands):
         core = self._core
         self._watch_health()
         self._removal.watch()
-        await bringup.disable(core.registers)
-        core.admin.reset_rings()
         self._set_irqs()
-        await startup.start(core)
+        await again(self._bring_up)
         core.state = State.LIVE
         self._removal.attached = True
+
+    async def _bring_up(self) -> None:
+        core = self._core
+        core.enabled = False
+        core.epoch += bool(core.admin.standing_requests)
+        await bringup.disable(core.registers)
+        core.admin.end_outstanding(ControllerResetError(f"{core} was reset"), True)
+        core.admin.reset_rings()
+        core.admin.resume()
+        await startup.start(core)
 
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""

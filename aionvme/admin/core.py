@@ -85,6 +85,7 @@ class Core:
         left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
             eventfds stay open.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
+        enabled: It was enabled, and got ready, by the last bring-up.
         error: Why it ended, or is about to.
         on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
@@ -118,6 +119,7 @@ class Core:
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
     left: set[GovernedQueuePair] = attrs.field(factory=set)
+    enabled: bool = False
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
     on_lost: Callable[[], object] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 RESETS = ("controller", "function", "subsystem")
 #: So many resets that nobody asked for, within so many seconds, are no help.
 STORM_RESETS, STORM_SECONDS = 5, 60.0
+#: So often a controller is brought up that others reset meanwhile.
+BRING_UPS = 3
 
 
 class Recovery:
@@ -120,7 +123,7 @@ class Recovery:
     def check(self) -> None:
         """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""
         core = self._core
-        if self._reset is not None and self._kind != "controller":
+        if self._stopping and self._kind != "controller":
             return  # It may be away for a while, and who resets it looks.
         try:
             csts = core.registers.csts()
@@ -131,9 +134,22 @@ class Recovery:
         enabled = csts.rdy and core.registers.cc().en
         if csts.cfs and (enabled or core.state not in (State.STARTING, State.RESETTING)):
             self.escalate("it reported a fatal status (CSTS.CFS)")
-        elif core.state is State.LIVE and not enabled:
-            by = "an NVM subsystem reset (CSTS.NSSRO)" if csts.nssro else "a reset that was not ours"
+        elif not enabled:
+            self._was_disabled(
+                "an NVM subsystem reset (CSTS.NSSRO)" if csts.nssro else "a reset that was not ours"
+            )
+
+    def _was_disabled(self, by: str) -> None:
+        """It was reset behind our back: whoever brings it up is told, and begins anew."""
+        core = self._core
+        if core.state is State.LIVE:
             self.escalate(f"it is not ready any more, after {by}")
+        elif core.enabled and core.state in (State.STARTING, State.RESETTING):
+            core.enabled = False
+            core.admin.suspend()
+            core.admin.end_outstanding(
+                ControllerResetError(f"{core}: {by} came while it was brought up"), False
+            )
 
     # -- reset ---------------------------------------------------------------------------------------------------------
 
@@ -146,7 +162,8 @@ class Recovery:
     async def reset(self, kind: str = "controller") -> None:
         """Resets the controller, or joins a reset that is under way, if that does as much."""
         while self._reset is not None and RESETS.index(self._kind) < RESETS.index(kind):
-            await self.settled()
+            with contextlib.suppress(NvmeError):
+                await wait_to_end(self._reset)
         self._core.admin.check_open()
         await wait_to_end(self._start_reset(kind))
 
@@ -165,14 +182,12 @@ class Recovery:
 
     async def _run_reset(self) -> None:
         core = self._core
-        core.epoch += 1
         core.keep_alive.stop()
         queues = list(core.all_queues())
         for qp in queues:
             qp.home.tell(qp.hold_poller)
         try:
-            await self._stop_device()
-            await self._restart()
+            await again(self._stop_and_restart)
         except ControllerLostError as error:
             core.end(error)
             raise
@@ -187,9 +202,18 @@ class Recovery:
             for qp in queues:
                 qp.home.tell(qp.release_poller)
 
+    async def _stop_and_restart(self) -> None:
+        self._stopping = True
+        self._core.epoch += 1
+        await self._stop_device()
+        # Should it have to be done again, the least of it will do.
+        self._kind = "controller"
+        await self._restart()
+
     async def _stop_device(self) -> None:
         """RDY=0 seen: the device has let go of every command and buffer, which then go back to their owners."""
         core = self._core
+        core.enabled = False
         for qp in core.all_queues():
             qp.suspend()
         if self._kind == "subsystem":
@@ -221,7 +245,11 @@ class Recovery:
 
     async def _reset_function(self) -> None:
         core = self._core
-        await core.loop.run_in_executor(None, core.function.reset)
+        try:
+            await core.loop.run_in_executor(None, core.function.reset)
+        except OSError:
+            core.registers.csts()  # of a device that is gone, this is said
+            raise
 
     async def _restart(self) -> None:
         core = self._core
@@ -240,6 +268,18 @@ class Recovery:
         for io in list(core.queues.values()):
             io.home.tell(partial(_resume, io, core.limits, core.max_transfer))
         logger.info("%s: was reset, and is in use again", core)
+
+
+async def again(bring_up: Callable[[], Awaitable[None]]) -> None:
+    """Brings a controller up, and begins anew where somebody else reset it meanwhile; not for ever."""
+    for left in reversed(range(BRING_UPS)):
+        try:
+            await bring_up()
+        except ControllerResetError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def _empty(qp: GovernedQueuePair, error: ControllerResetError) -> None:
