@@ -1,6 +1,7 @@
 """An NVMe driver for asyncio programs, in user space. The public names; no logic."""
 
 from aionvme.admin.controller import Controller
+from aionvme.admin.event_stream import AsyncEvent, EventStream
 from aionvme.admin.features import FeatureValue
 from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
@@ -34,6 +35,16 @@ from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
 from aionvme.spec.directives import DirectiveType
+from aionvme.spec.events import (
+    ErrorEvent,
+    EventMask,
+    EventType,
+    ImmediateEvent,
+    IoCommandEvent,
+    NoticeEvent,
+    OneShotEvent,
+    SmartEvent,
+)
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
@@ -57,6 +68,7 @@ __all__ = [
     "AcquireAction",
     "AddressError",
     "ArbMechanism",
+    "AsyncEvent",
     "CommandSpecificError",
     "CommandTimeoutError",
     "CommitAction",
@@ -71,11 +83,17 @@ __all__ = [
     "DirectiveType",
     "DmaBuffer",
     "DmaRegistration",
+    "ErrorEvent",
+    "EventMask",
+    "EventStream",
+    "EventType",
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",
     "IdentifyController",
     "IdentifyNamespace",
+    "ImmediateEvent",
+    "IoCommandEvent",
     "IoFlags",
     "IoQueuePair",
     "LbaStatus",
@@ -84,7 +102,9 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NoticeEvent",
     "NvmeError",
+    "OneShotEvent",
     "Operation",
     "OperationFailedError",
     "PathError",
@@ -99,6 +119,7 @@ __all__ = [
     "ReservationType",
     "ResetNeeded",
     "SglCallbacks",
+    "SmartEvent",
     "Status",
     "StatusCode",
     "StatusCodeType",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aionvme.admin import bringup, host_memory, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
+from aionvme.admin.events import REQUESTS, Events
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues
 from aionvme.admin.recovery import Recovery
@@ -24,12 +25,13 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
     from typing_extensions import Buffer
 
+    from aionvme.admin.event_stream import AsyncEvent, EventStream
     from aionvme.pci.device import PciDevice
     from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 # More vectors than this are seldom to be had, and seldom of use.
 MAX_IRQS = 33
 HEALTH_SECONDS = 1.0
+# AQA counts entries with 12 bits (Base 2.0, 3.1.3.8).
+MOST_ADMIN_ENTRIES = 4096
 
 # Which functions this process has open: a second probe does not ask for them again.
 _open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
@@ -62,17 +66,19 @@ class Controller(AdminCommands):
         dma = DmaSpace(function)
         try:
             page_size = bringup.choose_page_size(registers.cap)
+            # Requests for events take slots of their own.
+            depth = min(opts.admin_queue_depth + REQUESTS, MOST_ADMIN_ENTRIES - 1)
             admin = AdminQueuePair(
                 function=function,
                 dma=dma,
                 qid=0,
-                depth=opts.admin_queue_depth,
-                entries=opts.admin_queue_depth + 1,
+                depth=depth,
+                entries=depth + 1,
                 page_size=page_size,
                 max_transfer=0,
                 sq_doorbell=sq_doorbell(0, registers.cap.dstrd),
                 cq_doorbell=cq_doorbell(0, registers.cap.dstrd),
-                completion="poll",
+                completion="adaptive",
                 loop=loop,
                 default_timeout=opts.admin_timeout,
                 abort_timeout=opts.abort_timeout,
@@ -82,6 +88,7 @@ class Controller(AdminCommands):
             dma.close()
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
+        self._core.events = Events(self._core)
         self._recovery = Recovery(self._core)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)
@@ -120,8 +127,8 @@ class Controller(AdminCommands):
         self._watch_health()
         await bringup.disable(core.registers)
         core.admin.reset_rings()
-        await startup.start(core)
         self._set_irqs()
+        await startup.start(core)
         core.state = State.LIVE
         _open[self.pci_dev.bdf] = self
 
@@ -134,11 +141,12 @@ class Controller(AdminCommands):
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""
         core = self._core
-        count = min(core.function.num_irqs, core.num_io_queues + 1, MAX_IRQS)
-        while count > 1:
+        count = min(core.function.num_irqs, core.opts.num_io_queues + 1, MAX_IRQS)
+        while count:
             core.irq_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
             try:
                 core.function.set_irqs(core.irq_fds)
+                core.admin.use_interrupt(core.irq_fds[0])
                 return
             except OSError as error:
                 logger.info("%s: %d interrupt vectors could not be had: %s", core, count, error)
@@ -250,6 +258,34 @@ class Controller(AdminCommands):
         if asyncio.get_running_loop() is not self._core.loop:
             raise WrongLoopError(f"{self!r} belongs to another event loop: connect in each loop")
 
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def events(self, *, limit: int = 256) -> EventStream:
+        """The asynchronous events from this call on (Base 2.0, 5.2): `async for event in ctrlr.events()`.
+
+        Every call gives an iterator of its own. The log page that belongs to an event has been read, which clears it,
+        and is `event.page`. Which events there are is `ControllerOptions.events`.
+
+        Args:
+            limit: How many events are kept that were not taken. Beyond that the oldest go, counted in `dropped`.
+
+        Raises:
+            UsageError: `limit` is less than 1.
+            WrongLoopError: The controller belongs to another loop.
+        """
+        if limit < 1:
+            raise UsageError(f"limit must be 1 or more, not {limit}")
+        self._check_loop()
+        return self._core.events.stream(limit)
+
+    def on_event(self, cb_fn: Callable[[Any, AsyncEvent], object], cb_arg: Any = None) -> Callable[[], None]:
+        """Has `cb_fn(cb_arg, event)` called for every asynchronous event from now on.
+
+        Returns:
+            A function that takes this back.
+        """
+        return self._core.events.add_callback(cb_fn, cb_arg)
+
     # -- reset and health ----------------------------------------------------------------------------------------------
 
     async def reset(self) -> None:
@@ -273,6 +309,7 @@ class Controller(AdminCommands):
     def _look_at_health(self) -> None:
         if self._core.state not in (State.ENDED, State.CLOSED):
             self._recovery.check()
+            self._core.admin.look()
             self._watch_health()
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -301,6 +338,7 @@ class Controller(AdminCommands):
         try:
             for qp in list(core.queues.values()):
                 await self._queues.close_io_qpair(qp)
+            await core.events.stop()
             await host_memory.take_back(core)
             core.admin.refuse(UsageError(f"{self!r} is closed"))
             await core.admin.wait_idle()
@@ -327,6 +365,8 @@ class Controller(AdminCommands):
         if self._watch is not None:
             self._watch.cancel()
         core.cut_off()
+        core.admin.end_outstanding(ControllerFailedError(f"{core} was closed"), True)
+        core.events.end(core.error)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
         core.state = State.CLOSED

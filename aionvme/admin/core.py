@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
+    from aionvme.admin.events import Events
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
@@ -75,6 +76,7 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
+        events: Its asynchronous events.
         error: Why it ended.
     """
 
@@ -105,6 +107,7 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    events: Events = attrs.field(init=False)
 
     @property
     def doorbell_pairs(self) -> int:
@@ -154,6 +157,7 @@ class Core:
             qp.refuse(error)
             qp.suspend()
             qp.end_outstanding(error, True)
+        self.events.end(error)
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from aionvme.errors import UsageError
+from aionvme.spec.events import EventMask
 
 
 class ArbMechanism(IntEnum):
@@ -86,6 +87,9 @@ class ControllerOptions:
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
+        events: Which asynchronous events the controller is to report, of those that it has; None for all but
+            `EventMask.TELEMETRY`, as other notices wait until someone has read that log. `EventMask(0)`: none, and no
+            requests for events are sent.
         host_memory_buffer: Memory to lend the controller: "off", "preferred" for what it would like, or bytes.
             Afterwards the bytes that it was lent, 0 for none. See `Controller.enable_host_memory_buffer`.
         no_shn_notification: Close by disabling the controller, without the shutdown notification.
@@ -108,3 +112,4 @@ class ControllerOptions:
     use_cmb_sqs: bool = False
     host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)
     no_shn_notification: bool = False
+    events: EventMask | None = attrs.field(default=None, converter=attrs.converters.optional(EventMask))

@@ -54,7 +54,9 @@ async def start(core: Core) -> None:
     await doorbells.set_up_shadows(core)
     await host_memory.set_up(core)
     core.limits = await abilities.read_limits(core, core.data)
+    await core.events.configure()
     await namespaces.read(core)
+    core.events.start()
 
 
 def _command_set(core: Core) -> int:

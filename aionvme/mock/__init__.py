@@ -7,12 +7,14 @@ imports neither `qpair` nor `admin`, since the driver would then test itself.
 from aionvme.mock.controller import MockController
 from aionvme.mock.firmware import firmware_image
 from aionvme.mock.function import MockFunction
+from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.options import NamespaceConfig
 
 __all__ = [
     "Counters",
     "Held",
+    "HostMemoryState",
     "MockController",
     "MockFunction",
     "NamespaceConfig",

@@ -14,6 +14,7 @@ from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
+from aionvme.spec.events import EventMask, NoticeEvent
 from aionvme.spec.firmware import ResetNeeded
 from aionvme.spec.lba_status import LbaStatusAction, LbaStatusCdw13, LbaStatusDescriptor, LbaStatusHead
 from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId
@@ -86,6 +87,8 @@ class Admin:
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
         sqe = Sqe.decode(raw)
+        if not qid:
+            self.features.buffer.use()
         try:
             dw0 = self._reserve(raw, sqe) if qid else self._execute(sqe)
         except Refused as refused:
@@ -208,15 +211,13 @@ class Admin:
     def capture_telemetry(self) -> None:
         """The controller captures its state, and says so (5.2.1, telemetry log changed) where that was switched on."""
         self.logs.telemetry.capture()
-        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 10 & 1:
-            self.events.report(2, 2, LogPageId.TELEMETRY_CONTROLLER)
+        self.events.notice(EventMask.TELEMETRY, NoticeEvent.TELEMETRY_CHANGED, LogPageId.TELEMETRY_CONTROLLER)
 
     def set_ana_state(self, state: int) -> None:
         """The namespaces are reached otherwise, and the controller says so where that was switched on."""
         self.logs.media.ana_state = state
         self.logs.media.ana_changes += 1
-        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 11 & 1:
-            self.events.report(2, 3, LogPageId.ANA)
+        self.events.notice(EventMask.ANA, NoticeEvent.ANA_CHANGED, LogPageId.ANA)
 
     def _receive_directive(self, sqe: Sqe) -> int:
         return self._give(sqe, directives.receive(sqe, self._options.max_transfer))
@@ -244,8 +245,10 @@ class Admin:
 
     def _set_features(self, sqe: Sqe) -> int:
         dw0 = self.features.set(sqe)
-        if sqe.cdw10 & 0xFF == FeatureId.TEMPERATURE_THRESHOLD:
+        if sqe.cdw10 & 0xFF in (FeatureId.TEMPERATURE_THRESHOLD, FeatureId.ASYNC_EVENT_CONFIGURATION):
             self._look_at_temperature()
+        if sqe.cdw10 & 0xFF == FeatureId.ASYNC_EVENT_CONFIGURATION:
+            self.events.warning(self.logs.warning)  # what is true when it is switched on is told
         return dw0
 
     def _look_at_temperature(self) -> None:
@@ -253,6 +256,17 @@ class Admin:
         switched_on = self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) & 2
         if switched_on and self.features.over_temperature(COMPOSITE_KELVIN):
             self.events.report(1, 1, LogPageId.SMART)
+
+    @property
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log that were made true from outside."""
+        return self.logs.warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
+        come = bits & ~self.logs.warning
+        self.logs.warning = bits
+        self.events.warning(come)
 
     def _abort(self, sqe: Sqe) -> int:
         """What is kept, and requests for events, can be aborted; all else was executed at once (5.1)."""

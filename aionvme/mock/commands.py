@@ -1,4 +1,4 @@
-"""Owns which I/O commands a mock controller has, and how large they may be: its options of that kind."""
+"""Owns which I/O commands and features a mock controller has, and how large they may be: its options of that kind."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ _ONCS_BITS = {
     NvmOpcode.COPY: 8,
 }
 RESERVATIONS = 1 << 5
+TIMESTAMP = 1 << 6
 
 
 class CommandOptions(TypedDict, total=False):
-    """Keywords of `MockController` for its I/O commands, with the names that Identify gives them.
+    """Keywords of `MockController` for its I/O commands and features, with the names that Identify gives them.
 
     A size limit of 0 is no limit, but for Copy, which has none without.
     """
@@ -55,6 +56,14 @@ class CommandOptions(TypedDict, total=False):
     mssrl: int  # Copy: blocks of one range
     mcl: int  # Copy: blocks of all
     msrc: int  # Copy: ranges, 0's based
+    hmpre: int  # host memory buffer: what it would like, in 4 KiB; 0 for no such feature
+    hmmin: int  # host memory buffer: what it takes at least, in 4 KiB
+    hmminds: int  # host memory buffer: the smallest piece, in 4 KiB; 0 for no limit
+    hmmaxd: int  # host memory buffer: pieces; 0 for no limit
+    rrls: int  # read recovery levels, a bit each
+    nwpc: int  # write protection: bit 0 at all, 1 until a power cycle, 2 for ever
+    features_absent: int  # features that it does not have, a bit each by identifier
+    features_fixed: int  # features that can't be changed, a bit each by identifier
 
 
 def _bits(width: int) -> Any:
@@ -87,6 +96,14 @@ class Commands:
     mssrl: int = attrs.field(default=512, validator=_bits(16))
     mcl: int = attrs.field(default=4096, validator=_bits(32))
     msrc: int = attrs.field(default=127, validator=_bits(8))
+    hmpre: int = attrs.field(default=2048, validator=_bits(32))
+    hmmin: int = attrs.field(default=16, validator=_bits(32))
+    hmminds: int = attrs.field(default=0, validator=_bits(32))
+    hmmaxd: int = attrs.field(default=0, validator=_bits(16))
+    rrls: int = attrs.field(default=1 << 4 | 1 << 15, validator=_bits(16))
+    nwpc: int = attrs.field(default=0b111, validator=_bits(3))
+    features_absent: int = attrs.field(default=0, validator=_bits(256))
+    features_fixed: int = attrs.field(default=0, validator=_bits(256))
 
     def has(self, opcode: NvmOpcode) -> bool:
         """Whether this command is there."""

@@ -18,7 +18,7 @@ from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, ConfigSpace
 from aionvme.mock.function import MockFunction
 from aionvme.mock.identify import vendor_of
-from aionvme.mock.inspect import Counters, Held, QueueState
+from aionvme.mock.inspect import Held, Inspection
 from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
@@ -42,7 +42,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(LogScripts):
+class MockController(LogScripts, Inspection):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -381,6 +381,13 @@ class MockController(LogScripts):
             self._registers.remove()
             self._config.removed = True
 
+    def power_cycle(self) -> None:
+        """Power goes and comes back: all is as after power on, but for what was saved."""
+        with self._machine:
+            self._registers.reset()
+            self._admin.power_loss()
+        self._subsystem.power_cycle()
+
     def inject_cqe(
         self,
         qid: int,
@@ -413,50 +420,15 @@ class MockController(LogScripts):
         with self._machine:
             self._admin.events.report(kind, information, page)
 
-    # -- inspection ------------------------------------------------------------------------------------------
-
     @property
-    def counters(self) -> Counters:
-        """What was counted since the mock was made."""
+    def critical_warning(self) -> int:
+        """Critical warnings of the SMART / health log, 8 bits. One that comes to be true is an event."""
+        return self._admin.critical_warning
+
+    @critical_warning.setter
+    def critical_warning(self, bits: int) -> None:
         with self._machine:
-            return Counters(**self._machine.counters())
-
-    def queue(self, qid: int) -> QueueState:
-        """The queue with this identifier as it stands.
-
-        Raises:
-            UsageError: There never was one.
-        """
-        state = QueueState.of(self._machine, qid)
-        if state is None:
-            raise UsageError(f"there never was a submission queue {qid}")
-        return state
-
-    @property
-    def num_queues(self) -> int:
-        """I/O submission queues that exist."""
-        with self._machine:
-            return sum(self._machine.has_sq(qid) for qid in range(1, self.options.num_io_queues + 1))
-
-    def peek(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """What is stored in these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek(nsid, lba, nblocks)
-
-    def poke(self, nsid: int, lba: int, data: bytes) -> None:
-        """Stores these bytes at a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke(nsid, lba, bytes(data))
-
-    def peek_metadata(self, nsid: int, lba: int, nblocks: int = 1) -> bytes:
-        """The metadata that is stored with these blocks."""
-        with self._machine:
-            return self._subsystem.shelf.peek_metadata(nsid, lba, nblocks)
-
-    def poke_metadata(self, nsid: int, lba: int, metadata: bytes) -> None:
-        """Stores this metadata with a block and on."""
-        with self._machine:
-            self._subsystem.shelf.poke_metadata(nsid, lba, bytes(metadata))
+            self._admin.critical_warning = bits & 0xFF
 
 
 def _any(value: int | None) -> int:

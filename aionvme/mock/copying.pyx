@@ -18,7 +18,7 @@ from aionvme.mock.rings cimport (
     LBA_OUT_OF_RANGE, OVERLAPPING_RANGE, READ_ERROR, RESERVATION_CONFLICT, SIZE_LIMIT,
     SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
 )
-from aionvme.mock.transfer cimport check_namespace, is_denied, stage
+from aionvme.mock.transfer cimport check_namespace, denial, is_denied, stage
 
 cdef enum:
     RANGES_MOST = 256
@@ -193,8 +193,9 @@ cdef uint16_t copy_blocks(Core *core, const Sqe *sqe) noexcept nogil:
     job.lba = sqe.cdw10 | <uint64_t>sqe.cdw11 << 32
     job.nblocks, job.count, job.format = 0, (sqe.cdw12 & 0xFF) + 1, sqe.cdw12 >> 8 & 0xF
     tags = tags_of(job.ns, sqe)
-    if is_denied(core, job.ns, DENY_WRITE):
-        return RESERVATION_CONFLICT
+    status = denial(core, job.ns, DENY_WRITE)
+    if status:
+        return status
     # No directive, and PRACT for both directions or for none.
     if sqe.cdw12 >> 20 & 0xF or (job.ns.pi and tags.action != <bint>(sqe.cdw12 >> 15 & 1)):
         return INVALID_FIELD | DNR

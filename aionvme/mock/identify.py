@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aionvme.mock import persistent
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
+from aionvme.mock.feature_table import MAX_TMT, MIN_TMT, POWER_STATES, WARNING_KELVIN
 from aionvme.mock.firmware import FRMW, GRANULARITY, Firmware
 from aionvme.mock.refusal import Refused
 from aionvme.spec.identify import (
@@ -19,7 +20,6 @@ from aionvme.spec.identify import (
     NamespaceDescriptor,
     Nidt,
     Oacs,
-    PowerState,
     encode_controller_list,
     encode_namespace_descriptors,
     encode_nsid_list,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aionvme.spec.entries import Sqe
 
 ALL_NAMESPACES = 0xFFFFFFFF
-WARNING_KELVIN, CRITICAL_KELVIN = 343, 373
+CRITICAL_KELVIN = 373
 ERROR_LOG_ENTRIES = 64
 _NBYTES = 4096
 _OACS = Oacs(security=1, firmware=1, directives=1, lba_status=1, lockdown=1).value
@@ -230,10 +230,25 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         cmic=subsystem.shared << 1 | options.ana << 3,
         cntlid=cntlid,
         ver=0x00020000,
-        # Notices of namespace attributes, telemetry, and asymmetric access.
-        oaes=1 << 8 | (Lpa(options.lpa).telemetry and 1 << 10) | options.ana << 11,
-        # 128-bit host identifier; endurance groups and data placement; guards of more than 16 bits
-        ctratt=1 | (options.fdp > 0) << 4 | (options.fdp > 0) << 19 | extended_formats << 15,
+        oaes=1 << 8 | options.ana << 11,  # notices of namespace attributes, and of asymmetric access
+        # 128-bit host identifier, permissive mode, read recovery levels; endurance groups and data placement; guards
+        # of more than 16 bits
+        ctratt=1
+        | 1 << 1
+        | (commands.rrls > 0) << 3
+        | (options.fdp > 0) << 4
+        | extended_formats << 15
+        | (options.fdp > 0) << 19,
+        rrls=commands.rrls,
+        apsta=1,
+        hctma=1,
+        mntmt=MIN_TMT,
+        mxtmt=MAX_TMT,
+        hmpre=commands.hmpre,
+        hmmin=commands.hmmin,
+        hmminds=commands.hmminds,
+        hmmaxd=commands.hmmaxd,
+        nwpc=commands.nwpc,
         cntrltype=1,
         acl=options.abort_limit - 1,
         aerl=options.event_limit - 1,
@@ -242,7 +257,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         lpa=options.lpa,
         pels=persistent.UNITS if Lpa(options.lpa).persistent_events else 0,
         elpe=ERROR_LOG_ENTRIES - 1,
-        npss=0,
+        npss=len(POWER_STATES) - 1,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
         oacs=_OACS | options.shadow_doorbells << 8,
@@ -262,7 +277,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
         subnqn=subsystem_nqn(subsystem),
-        psd=(PowerState(mp=2500),),
+        psd=POWER_STATES,
     )
 
 

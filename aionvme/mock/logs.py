@@ -16,7 +16,7 @@ from aionvme.mock.refusal import Refused
 from aionvme.mock.telemetry import Telemetry
 from aionvme.spec.identify import Lpa
 from aionvme.spec.logs.namespaces import ReservationNotification
-from aionvme.spec.opcodes import AdminOpcode, LogPageId, NvmOpcode
+from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId, NvmOpcode
 from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class LogPages:
     Attributes:
         changed: Namespaces whose attributes changed since the list was last read.
         telemetry, persistent, media, intel: The parts with a state of their own; `intel` is None for others' devices.
+        warning: Critical warnings that were made true from outside.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class LogPages:
         self._features = features
         self._started = time.monotonic()
         self.changed: list[int] = []
-        self.telemetry = Telemetry(options.telemetry, lambda: bool(features.behavior[1] & 1))
+        self.telemetry = Telemetry(
+            options.telemetry, lambda: bool(features.data(FeatureId.HOST_BEHAVIOR_SUPPORT)[1] & 1)
+        )
         self.persistent = PersistentEvents(
             options, vendor_of(options), member + 1,
             smart=self._smart, firmware=lambda: firmware.revision, nqn=subsystem_nqn(subsystem),
@@ -92,6 +95,7 @@ class LogPages:
         self.intel = IntelLogs(machine) if options.intel else None
         self._scripted: dict[tuple[int, int | None], Callable[[], bytes]] = {}
         self._asked: dict[int, Callable[[Sqe], bytes]] = self._optional() | self.media.pages
+        self.warning = 0
         self._pages: dict[int, Callable[[], bytes]] = {
             LogPageId.SUPPORTED_LOG_PAGES: self._supported,
             LogPageId.ERROR_INFORMATION: self._errors,
@@ -99,6 +103,7 @@ class LogPages:
             LogPageId.FIRMWARE_SLOT: firmware.log_page,
             LogPageId.CHANGED_NAMESPACES: self._changed,
             LogPageId.COMMAND_EFFECTS: self._effects,
+            LogPageId.FEATURE_EFFECTS: features.effects,
         }
         if options.commands.oncs & RESERVATIONS:
             self._pages[LogPageId.RESERVATION_NOTIFICATION] = ReservationNotification().encode
@@ -197,7 +202,7 @@ class LogPages:
 
     def _smart(self) -> bytes:
         counted = self._machine.counters()
-        warning = 2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0
+        warning = self.warning | (2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0)
         head = struct.pack("<BHBBB", warning, COMPOSITE_KELVIN, 100, 10, 0).ljust(32, b"\0")
         hours = int((time.monotonic() - self._started) / 3600)
         numbers = (

@@ -55,6 +55,8 @@ cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
         return status
     for i in range(core.nn):
         if (sqe.nsid == ALL_NAMESPACES or sqe.nsid == i + 1) and core.namespaces[i].active:
+            if core.namespaces[i].protected:
+                continue  # what was written there was committed before (Base 2.0, 8.12)
             if is_denied(core, &core.namespaces[i], DENY_WRITE):
                 return RESERVATION_CONFLICT
             if core.namespaces[i].fd >= 0 and fdatasync(core.namespaces[i].fd) < 0:

@@ -12,9 +12,9 @@ from aionvme.mock.guard cimport Tags, pi_check, pi_insert, tags_of, tags_refused
 from aionvme.mock.pointers cimport copy_from_segments, map_data
 from aionvme.mock.rings cimport (
     DENY_READ, DENY_WRITE, DNR, INTERNAL_ERROR, INVALID_FIELD, INVALID_PROTECTION, LBA_OUT_OF_RANGE,
-    READ_ERROR, RESERVATION_CONFLICT, SIZE_LIMIT, SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
+    READ_ERROR, SIZE_LIMIT, SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
 )
-from aionvme.mock.transfer cimport Range, check_namespace, is_denied, range_of, stage
+from aionvme.mock.transfer cimport Range, check_namespace, denial, range_of, stage
 
 cdef enum:
     DEALLOCATE = 1 << 25    # DEAC of Write Zeroes
@@ -150,8 +150,9 @@ cdef uint16_t dataset_management(Core *core, const Sqe *sqe) noexcept nogil:
     if status:
         return status
     ns = &core.namespaces[sqe.nsid - 1]
-    if is_denied(core, ns, DENY_WRITE):
-        return RESERVATION_CONFLICT
+    status = denial(core, ns, DENY_WRITE)
+    if status:
+        return status
     status = map_data(core, sqe, count * sizeof(DsmRange), True)
     if status:
         return status

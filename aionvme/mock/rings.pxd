@@ -70,6 +70,7 @@ cdef enum:
     ABORTED_PREEMPT = 0x1B
     SGL_GRANULARITY = 0x1E
     LBA_OUT_OF_RANGE = 0x80
+    WRITE_PROTECTED = 0x20
     RESERVATION_CONFLICT = 0x83
     INVALID_FORMAT = 0x10A
     INVALID_PROTECTION = 0x181
@@ -168,7 +169,7 @@ cdef enum:
 
 cdef struct Namespace:
     bint active
-    bint plain              # no metadata, no reservation, no bad block: a read is a copy
+    bint plain              # no metadata, reservation, protection or bad block: a read is a copy
     int fd                  # of a file, or -1 for memory
     uint32_t shift          # block size is 1 << shift
     uint64_t nblocks
@@ -184,6 +185,7 @@ cdef struct Namespace:
     uint32_t sts            # bits of the storage tag
     uint64_t *bad           # a bit for each block that can't be read; NULL when there never was one
     uint64_t nbad
+    bint protected          # write protected (Base 2.0, 8.12)
     uint32_t reserved       # type of the reservation, 0 for none
     uint8_t[MEMBERS] denied  # what it denies each controller
     uint32_t[MEMBERS] preempted  # commands that are kept there are aborted

@@ -103,6 +103,13 @@ cdef class Shelf:
                 ns.denied[i] = (DENY_READ if reading else 0) | (DENY_WRITE if writing else 0)
             note_plain(ns)
 
+    def protect(self, uint32_t nsid, bint protected):
+        """Whether commands that write are refused."""
+        cdef Namespace *ns = self.find(nsid)
+        with self:
+            ns.protected = protected
+            note_plain(ns)
+
     def preempt(self, uint32_t nsid, list members):
         """These controllers abort what they keep for the namespace (`Engine.preempt` tells them to)."""
         cdef Namespace *ns = self.find(nsid)

@@ -9,8 +9,10 @@ from aionvme.errors import UsageError
 from aionvme.mock.reservations import Host, Reservations
 from aionvme.mock.shelf import Shelf
 from aionvme.mock.storage import Storage
+from aionvme.spec.features import WriteProtection
 
 if TYPE_CHECKING:
+    from aionvme.mock.feature_table import Value
     from aionvme.mock.features import Features
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
@@ -26,6 +28,7 @@ class Subsystem:
     Attributes:
         shelf: The namespaces.
         reservations: Their reservations.
+        feature_values: Values of features that all controllers share, by feature and namespace.
         lock: Held while the reservations or the members are looked at or changed. Who holds it waits for no
             machine.
     """
@@ -35,6 +38,8 @@ class Subsystem:
         self._storage = Storage(self.shelf, options)
         self.lock = threading.RLock()
         self.serial = options.serial
+        self.feature_values: dict[tuple[int, int], Value] = {}
+        self._protection: dict[int, WriteProtection] = {}
         self._machines: list[Machine | None] = []  # by member; None for one that left, or is being made
         self._features: list[Features | None] = []
         self.reservations = Reservations(self)
@@ -79,6 +84,24 @@ class Subsystem:
         if last:
             self.shelf.clear()
             self._storage.close()
+
+    # -- write protection --------------------------------------------------------------------------------------
+
+    def write_protection(self, nsid: int) -> WriteProtection:
+        """The state of a namespace (8.12)."""
+        return self._protection.get(nsid, WriteProtection.NONE)
+
+    def set_write_protection(self, nsid: int, state: WriteProtection) -> None:
+        """Sets it; commands that write there are refused from then on, by every controller."""
+        with self.lock:
+            self._protection[nsid] = state
+            self.shelf.protect(nsid, state is not WriteProtection.NONE)
+
+    def power_cycle(self) -> None:
+        """What lasts until a power cycle ends."""
+        for nsid, state in list(self._protection.items()):
+            if state is WriteProtection.UNTIL_POWER_CYCLE:
+                self.set_write_protection(nsid, WriteProtection.NONE)
 
     # -- who they are ----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ cdef struct Range:          # blocks of a command, within their namespace
 # The range of a command that has SLBA and NLB; `deny`: what a reservation must not deny.
 cdef uint16_t range_of(Core *core, const Sqe *sqe, Range *found, uint32_t deny) noexcept nogil
 cdef uint16_t check_namespace(const Core *core, uint32_t nsid) noexcept nogil
+cdef uint16_t denial(const Core *core, const Namespace *ns, uint32_t deny) noexcept nogil
 cdef bint is_denied(const Core *core, const Namespace *ns, uint32_t deny) noexcept nogil
 cdef uint8_t *stage(Core *core, size_t nbytes) noexcept nogil
 cdef uint16_t transfer(Core *core, const Sqe *sqe) noexcept nogil

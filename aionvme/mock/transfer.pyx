@@ -17,8 +17,8 @@ from aionvme.mock.guard cimport Tags, is_stripped, pi_check, pi_insert, tags_of,
 from aionvme.mock.pointers cimport Cursor, cursor_copy, map_data, map_metadata
 from aionvme.mock.rings cimport (
     COMPARE_FAILURE, DENY_READ, DENY_WRITE, DNR, INTERNAL_ERROR, INVALID_FIELD, INVALID_NAMESPACE,
-    INVALID_PROTECTION, LBA_OUT_OF_RANGE, READ_ERROR, RESERVATION_CONFLICT, SUCCESS, WRITE_FAULT, Core,
-    Namespace, Sqe,
+    INVALID_PROTECTION, LBA_OUT_OF_RANGE, READ_ERROR, RESERVATION_CONFLICT, SUCCESS, WRITE_FAULT,
+    WRITE_PROTECTED, Core, Namespace, Sqe,
 )
 
 cdef enum:
@@ -45,6 +45,13 @@ cdef bint is_denied(const Core *core, const Namespace *ns, uint32_t deny) noexce
     return ns.reserved != 0 and ns.denied[core.member] & deny != 0
 
 
+cdef uint16_t denial(const Core *core, const Namespace *ns, uint32_t deny) noexcept nogil:
+    """With what a command that reads or writes is refused, if it is."""
+    if deny & DENY_WRITE and ns.protected:
+        return WRITE_PROTECTED | DNR
+    return RESERVATION_CONFLICT if is_denied(core, ns, deny) else SUCCESS
+
+
 cdef uint16_t range_of(Core *core, const Sqe *sqe, Range *found, uint32_t deny) noexcept nogil:
     cdef uint16_t status = check_namespace(core, sqe.nsid)
     if status:
@@ -52,8 +59,9 @@ cdef uint16_t range_of(Core *core, const Sqe *sqe, Range *found, uint32_t deny) 
     found.ns = &core.namespaces[sqe.nsid - 1]
     found.lba = sqe.cdw10 | <uint64_t>sqe.cdw11 << 32
     found.nblocks = (sqe.cdw12 & 0xFFFF) + 1
-    if is_denied(core, found.ns, deny):
-        return RESERVATION_CONFLICT
+    status = denial(core, found.ns, deny)
+    if status:
+        return status
     if found.lba >= found.ns.nblocks or found.nblocks > found.ns.nblocks - found.lba:
         return LBA_OUT_OF_RANGE | DNR
     return SUCCESS

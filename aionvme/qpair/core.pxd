@@ -1,26 +1,16 @@
 # The queue pair as a class diagram: the engine below, the loop beside.
 from libc.stdint cimport uint32_t, uint64_t
 
-from aionvme.qpair.engine cimport Engine
 from aionvme.qpair.request cimport Request
+from aionvme.qpair.waking cimport Waking
 
 
-cdef enum CompletionMode:
-    POLL = 0
-    INTERRUPT = 1
-    ADAPTIVE = 2
-    MANUAL = 3
-
-
-cdef class QueuePair(Engine):
-    cdef CompletionMode mode
-    cdef bint scheduled             # a turn stands in the loop's queue
+cdef class QueuePair(Waking):
     cdef bint delivering
     cdef bint batching              # one doorbell for all that a turn posted
     cdef bint closing               # someone waits for it to become idle
     cdef bint finishing             # the loop is being torn down
     cdef object refusal             # the exception that says why nothing more is taken; None while open
-    cdef uint32_t empty_turns
     cdef uint64_t spin_ns           # longest spin of one await
     cdef uint64_t spin_credit_ns    # what is left for spins until the loop has turned
     cdef unsigned long thread
@@ -29,8 +19,6 @@ cdef class QueuePair(Engine):
     cdef object call_soon
     cdef object host
     cdef object poller
-    cdef int irq_fd
-    cdef object guard               # timer that looks for completions whose interrupt was lost
     cdef list idle_waiters
     cdef double default_timeout
     cdef double abort_timeout
@@ -39,7 +27,6 @@ cdef class QueuePair(Engine):
     cdef object name_
     # Counters.
     cdef uint64_t turns
-    cdef uint64_t missed_interrupts
     cdef object __weakref__
 
     cdef int check_usable(self) except -1

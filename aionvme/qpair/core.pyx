@@ -10,7 +10,6 @@ What is resumed may do anything: submit, cancel, close, reset, raise. Nothing is
 """
 
 import asyncio
-import os
 import threading
 import weakref
 from contextvars import copy_context
@@ -20,11 +19,12 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.mmio cimport aio_cpu_relax
-from aionvme.qpair.engine cimport Engine
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
+from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
 from aionvme.qpair.poller import Poller
 from aionvme.qpair.request import report
+from aionvme.qpair.waking import call_weakly
 
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _current_task = asyncio.current_task
@@ -39,9 +39,6 @@ cdef enum:
     # An adaptive queue pair leaves polling to the interrupt after so many turns that found nothing.
     ADAPTIVE_EMPTY_TURNS = 64
 
-# While commands wait for an interrupt, how often it is looked whether one was lost.
-cdef double GUARD_SECONDS = 0.1
-
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
 
@@ -52,7 +49,7 @@ cdef inline uint64_t now_ns() noexcept nogil:
     return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
 
-cdef class QueuePair(Engine):
+cdef class QueuePair(Waking):
     """A submission and a completion queue of one controller, belonging to one loop (or thread).
 
     Made by the controller: `Controller.alloc_io_qpair` for I/O, and one of its own for admin commands.
@@ -65,11 +62,11 @@ cdef class QueuePair(Engine):
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
                  batching=None, name=None, **rings):
-        Engine.__init__(self, **rings)
+        Waking.__init__(self, **rings)
         self.loop = loop
         self.host = host
         self.mode = _MODES[completion]
-        self.irq_fd = irq_fd
+        self.irq_fd = -1
         self.default_timeout = default_timeout or 0.0
         self.abort_timeout = abort_timeout
         self.batching = (self.mode != MANUAL) if batching is None else batching
@@ -82,9 +79,7 @@ cdef class QueuePair(Engine):
         if loop is not None:
             self.call_soon = loop.call_soon
             self.poller = Poller(self, self.name_)
-            if self.mode in (INTERRUPT, ADAPTIVE):
-                # Not a bound method: the loop must not keep a queue pair that its user dropped.
-                loop.add_reader(irq_fd, _call_weakly, weakref.WeakMethod(self._on_interrupt))
+        self.use_interrupt(irq_fd)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +139,7 @@ cdef class QueuePair(Engine):
             raise QueueFullError(f"all {self.ring.depth} slots of {self.describe()} are in use")
         if not 0 <= seconds < LONGEST_TIMEOUT:
             raise UsageError(f"timeout must be from 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout}")
-        if self.finishing and (seconds == 0 or seconds > self.abort_timeout):
+        if self.finishing and not request.standing and (seconds == 0 or seconds > self.abort_timeout):
             # Submitted by a task that is being cancelled: it, too, ends in bounded time.
             seconds = self.abort_timeout
         request.timeout = seconds
@@ -221,6 +216,10 @@ cdef class QueuePair(Engine):
         self.scheduled = True
         return 0
 
+    cdef int take_turn(self) except -1:
+        self.context.run(self.turn)
+        return 0
+
     def _turn(self):
         self.scheduled = False
         self.turns += 1
@@ -242,41 +241,14 @@ cdef class QueuePair(Engine):
                 self._tell_idle()
         elif self.ended_head is not None or self._polls():
             self.schedule()
-        elif self.ring.outstanding and self.irq_fd >= 0 and self.guard is None and self.loop is not None:
-            self._watch_interrupts()
+            return
+        self._watch()
 
     def _polls(self):
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
-        if self.ring.outstanding == 0 or self.broken or self.muted or self.mode == INTERRUPT:
+        if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
             return False
         return self.mode != ADAPTIVE or self.empty_turns < ADAPTIVE_EMPTY_TURNS
-
-    # -- interrupts ----------------------------------------------------------------------------------------------------
-
-    def _on_interrupt(self):
-        try:
-            os.read(self.irq_fd, 8)
-        except BlockingIOError:
-            pass
-        self.empty_turns = 0
-        # If a turn stands in the loop's queue, that one will do.
-        if not self.scheduled:
-            self.context.run(self._turn)
-
-    def _watch_interrupts(self):
-        if not self.loop.is_closed():
-            self.guard = self.loop.call_later(GUARD_SECONDS, _call_weakly, weakref.WeakMethod(self._on_guard))
-
-    def _on_guard(self):
-        # A lost interrupt costs a delay, not a hang.
-        self.guard = None
-        if self.ring.outstanding == 0 or self.ring.cq == NULL:
-            return
-        if ring_has_completion(&self.ring) and not self.scheduled:
-            self.missed_interrupts += 1
-            self.context.run(self._turn)
-        else:
-            self._watch_interrupts()
 
     # -- looking for completions inside a task, or without a loop -----------------------------------------------------
 
@@ -284,7 +256,9 @@ cdef class QueuePair(Engine):
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         cdef uint64_t begun, now
         cdef int _
-        if self.ring.outstanding != 1 or request.state != IN_FLIGHT or request.in_flight != 1 or self.muted:
+        if self.ring.outstanding != self.standing + 1 or request.state != IN_FLIGHT or request.in_flight != 1:
+            return 0
+        if self.muted:
             return 0
         if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
             return 0
@@ -374,7 +348,7 @@ cdef class QueuePair(Engine):
             self.timer.cancel()
         now = now_ns()
         self.timer = self.loop.call_later(
-            (deadline_ns - min(now, deadline_ns)) / 1e9, _call_weakly, weakref.WeakMethod(self._on_timer))
+            (deadline_ns - min(now, deadline_ns)) / 1e9, call_weakly, weakref.WeakMethod(self._on_timer))
         return 0
 
     def _on_timer(self):
@@ -409,21 +383,28 @@ cdef class QueuePair(Engine):
 
     def begin_finish(self):
         """The loop is being torn down: what is outstanding gets a deadline, so that it ends in bounded time."""
-        cdef Request request
-        cdef uint64_t latest = now_ns() + <uint64_t>(self.abort_timeout * 1e9)
         self.finishing = True
-        for request in self.owners():
-            if request.state != ENDED and request.stage == 0 and (
-                    request.deadline_ns == 0 or request.deadline_ns > latest):
-                request.deadline_ns = latest
-                request.timeout = self.abort_timeout
-                self.arm(latest)
+        self.finish_by(self.abort_timeout)
         self.schedule()
         self._end_turn()
 
+    def finish_by(self, double seconds):
+        """What is outstanding or waits for a slot has at most so long from now on, whatever time limit it was given."""
+        cdef Request request
+        cdef uint64_t latest = now_ns() + <uint64_t>(seconds * 1e9)
+        for request in self.owners():
+            if request.state != ENDED and request.stage == 0 and not request.standing and (
+                    request.deadline_ns == 0 or request.deadline_ns > latest):
+                request.deadline_ns = latest
+                request.timeout = seconds
+                self.arm(latest)
+
     cdef int on_broken(self, str text) except -1:
-        self.refusal = ControllerFailedError(f"{text}; close it and allocate another")
-        report(self.loop, text, self.refusal, None, None)
+        error = ControllerFailedError(f"{text}; close it and allocate another")
+        if self.ring.qid:
+            # The admin queue pair cannot be allocated anew; after a reset it can be believed again.
+            self.refusal = error
+        report(self.loop, text, error, None, None)
         if self.host is not None:
             self.host.escalate(text)
         return 0
@@ -486,15 +467,7 @@ cdef class QueuePair(Engine):
             if timer is not None:
                 timer.cancel()
         self.timer = self.guard = None
-        if self.loop is not None and self.mode in (INTERRUPT, ADAPTIVE) and not self.loop.is_closed():
-            self.loop.remove_reader(self.irq_fd)
+        self.use_interrupt(-1)
         self.give_back()
         if self.poller is not None:
             self.poller.stop()
-
-
-def _call_weakly(method):
-    """Calls a weakly held method, unless its object is gone."""
-    call = method()
-    if call is not None:
-        call()

@@ -124,7 +124,12 @@ cdef class Engine(Pieces):
     @property
     def outstanding(self):
         """Commands that the device owns now (pieces of a split transfer count each)."""
-        return self.ring.outstanding
+        return self.ring.outstanding - self.standing
+
+    @property
+    def standing_requests(self):
+        """Requests for events that the device holds. They are not counted as outstanding."""
+        return self.standing
 
     @property
     def sq_iova(self):
@@ -206,6 +211,7 @@ cdef class Engine(Pieces):
         ring_post(&self.ring, &request.sqe)
         Py_INCREF(request)
         request.in_flight += 1
+        self.standing += request.standing
         if not request.has_cid:
             request.has_cid = True
             request.first_cid = slot.cid
@@ -310,6 +316,7 @@ cdef class Engine(Pieces):
         ring_free_slot(&self.ring, index)
         Py_DECREF(request)
         request.in_flight -= 1
+        self.standing -= request.standing
         if request.cpl is None or (status != 0 and (
                 request.cpl.raw_status == 0 or (request.cpl.raw_status & CODE_BITS) == FAILED_FUSED)):
             cpl = Completion.__new__(Completion)
@@ -371,7 +378,7 @@ cdef class Engine(Pieces):
     # -- all of them ---------------------------------------------------------------------------------------------------
 
     cdef bint idle(self) noexcept:
-        return self.ring.outstanding == 0 and self.queue_head is None and self.ended_head is None
+        return self.ring.outstanding == self.standing and self.queue_head is None and self.ended_head is None
 
     cdef list owners(self):
         """Every request that is not ended, once, in no order but the queued ones last."""
@@ -392,6 +399,7 @@ cdef class Engine(Pieces):
             if self.ring.slots[index].owner == <void *>request:
                 ring_free_slot(&self.ring, <uint16_t>index)
                 request.in_flight -= 1
+                self.standing -= request.standing
                 Py_DECREF(request)
         return 0
 
@@ -440,6 +448,8 @@ cdef class Engine(Pieces):
             raise RuntimeError(f"{self!r} has {self.ring.outstanding} commands outstanding")
         ring_reset(&self.ring)
         self.muted = False
+        if self.ring.qid == 0:
+            self.broken = False
 
     def give_back(self):
         """Gives the rings' memory back. Nothing is outstanding, and the device knows no such queue."""

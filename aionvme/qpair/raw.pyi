@@ -25,4 +25,5 @@ class AdminQueuePair(QueuePair):
         cb_arg: Any = None,
         timeout: float | None = None,
         urgent: bool = False,
+        standing: bool = False,
     ) -> Request: ...

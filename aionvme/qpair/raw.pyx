@@ -80,13 +80,15 @@ cdef class AdminQueuePair(QueuePair):
         return self.max_transfer
 
     def submit_admin(self, sqe, *, data=None, metadata=None, write=False, decode=None, value_wanted=True, cb_fn=None,
-                     cb_arg=None, timeout=None, urgent=False):
+                     cb_arg=None, timeout=None, urgent=False, standing=False):
         """Submits an admin command of 64 bytes.
 
         `decode(cpl)` makes `cpl.value`; `value_wanted` has the await give that. What is `urgent` is posted while others
-        wait for the end of a reset.
+        wait for the end of a reset. `standing` is a request for an event: it has no time limit, and to no one is it
+        outstanding.
         """
         cdef Request request = prepare_raw(self, sqe, data, metadata, write, cb_fn, cb_arg)
+        request.standing = standing
         request.decode = decode
         request.value_wanted = value_wanted
         return send_raw(self, request, timeout, None, urgent)

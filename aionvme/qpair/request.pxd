@@ -57,6 +57,7 @@ cdef class Request:
     cdef bint failure_unseen        # nobody has been told of the failure
     cdef bint quiet                 # a callback command: told by its callback
     cdef bint value_wanted          # the await gives cpl.value
+    cdef bint standing              # a request for an event: nobody waits for its end, and nothing is made late by it
     cdef uint32_t in_flight         # pieces that the device owns
     cdef readonly Completion cpl
     cdef object cb_fn

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from aionvme.errors import UsageError
-from aionvme.spdk import support
 from aionvme.spdk.driving import PRIVATE, blocking, in_own_loop
 from aionvme.spdk.failing import FAILURES, errno_of
 from aionvme.spdk.handles import CmdCb, ctrlr_state, qpair_state, tell_removal
@@ -102,8 +101,8 @@ def spdk_nvme_ctrlr_is_log_page_supported(ctrlr: Controller, log_page: int) -> b
 
 
 def spdk_nvme_ctrlr_is_feature_supported(ctrlr: Controller, feature_code: int) -> bool:
-    """Whether Identify Controller says that it has a feature."""
-    return support.has_feature(ctrlr.data, feature_code)
+    """Whether the controller has a feature."""
+    return 0 <= feature_code <= 0xFF and ctrlr.is_feature_supported(feature_code)
 
 
 # -- reset, and polling ----------------------------------------------------------------------------------------------

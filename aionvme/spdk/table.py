@@ -118,7 +118,7 @@ SECTIONS: dict[str, tuple[Function, ...]] = {
     ),
     "Log pages, features and other admin commands": (
         Function(f"{_C}is_log_page_supported", "ctrlr log_page", "ctrlr.is_log_page_supported"),
-        Function(f"{_C}is_feature_supported", "ctrlr feature_code", "ctrlr.data"),
+        Function(f"{_C}is_feature_supported", "ctrlr feature_code", "ctrlr.is_feature_supported"),
         Function(
             f"{_C}cmd_get_log_page",
             "ctrlr log_page nsid payload payload_size offset cb_fn cb_arg",

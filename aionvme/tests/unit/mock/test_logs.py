@@ -30,7 +30,7 @@ def test_supported_pages(raw: Raw) -> None:
     status, data = log(raw, 0, 1024)
     assert status == 0
     supported = [lid for lid in range(256) if data[4 * lid] & 1]
-    assert supported == [0, 1, 2, 3, 4, 5, 7, 8, 0x0D, 0x0E, 0x80]
+    assert supported == [0, 1, 2, 3, 4, 5, 7, 8, 0x0D, 0x0E, 0x12, 0x80]
     assert all(log(raw, lid, 64)[0] == 0 for lid in supported if lid != 0x0D)
 
 

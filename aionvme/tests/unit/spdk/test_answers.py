@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import Any
 
 import attrs
 import pytest
@@ -12,8 +11,6 @@ import pytest
 import aionvme
 from aionvme import Status, StatusCode, spdk
 from aionvme.spdk.failing import errno_of
-from aionvme.spdk.support import has_feature
-from aionvme.spec.opcodes import FeatureId
 
 
 @attrs.frozen
@@ -93,30 +90,3 @@ def test_status_in_words() -> None:
         "RESERVED",
         "VENDOR SPECIFIC",
     ]
-
-
-FEATURES: list[tuple[int, dict[str, Any]]] = [
-    (FeatureId.VOLATILE_WRITE_CACHE, {"vwc": 1}),
-    (FeatureId.AUTONOMOUS_POWER_STATE_TRANSITION, {"apsta": 1}),
-    (FeatureId.HOST_MEMORY_BUFFER, {"hmpre": 5}),
-    (FeatureId.TIMESTAMP, {"oncs": 1 << 6}),
-    (FeatureId.KEEP_ALIVE_TIMER, {"kas": 1}),
-    (FeatureId.HOST_CONTROLLED_THERMAL_MANAGEMENT, {"hctma": 1}),
-    (FeatureId.HOST_IDENTIFIER, {"ctratt": 1}),
-    (FeatureId.HOST_IDENTIFIER, {"oncs": 1 << 5}),
-    (FeatureId.RESERVATION_NOTIFICATION_MASK, {"oncs": 1 << 5}),
-    (FeatureId.RESERVATION_PERSISTENCE, {"oncs": 1 << 5}),
-]
-
-
-@pytest.mark.parametrize(("fid", "fields"), FEATURES)
-def test_features(fid: int, fields: dict[str, Any]) -> None:
-    """An optional feature is there with its bit of Identify Controller alone."""
-    assert has_feature(aionvme.IdentifyController(**fields), fid)
-    assert not has_feature(aionvme.IdentifyController(), fid)
-
-
-def test_what_is_always_there() -> None:
-    """The mandatory features are there with no bit set."""
-    data = aionvme.IdentifyController()
-    assert [fid for fid in range(256) if has_feature(data, fid)] == [1, 2, 4, 5, 7, 8, 9, 10, 11]
