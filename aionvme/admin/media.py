@@ -24,7 +24,13 @@ from aionvme.admin.sending import Callback, Sender
 from aionvme.errors import ControllerResetError, OperationFailedError, StatusError, UsageError
 from aionvme.spec import entries, media
 from aionvme.spec.identify import Dpc, Flbas, Fna, Fpi, IdentifyNamespace, Mc
-from aionvme.spec.logs.health import SanitizeLog, SanitizeState, SelfTestLog, SelfTestResult, SelfTestResultCode
+from aionvme.spec.logs.health import (
+    SanitizeLog,
+    SanitizeState,
+    SelfTestLog,
+    SelfTestResult,
+    SelfTestResultCode,
+)
 from aionvme.spec.media import Sanicap, SanitizeAction, SecureErase, SelfTestCode
 from aionvme.spec.namespaces import ALL_NAMESPACES
 from aionvme.spec.opcodes import AdminOpcode, Cns, LogPageId
@@ -178,7 +184,9 @@ class MediaCommands(Sender):
         await namespaces.refresh(self._core)
         report(100, 100, "formatted")
 
-    async def _follow_format(self, nsid: int, interval: float, ended: asyncio.Event, report: Reporter) -> None:
+    async def _follow_format(
+        self, nsid: int, interval: float, ended: asyncio.Event, report: Reporter
+    ) -> None:
         concerned = self._formatted(nsid)
         if not concerned or not Fpi(concerned[0].data.fpi).supported:
             return
@@ -186,7 +194,9 @@ class MediaCommands(Sender):
         while not await _is_set(ended, interval):
             # Not every controller tells while it formats.
             with contextlib.suppress(StatusError, ControllerResetError):
-                data = IdentifyNamespace.decode(await self._page(entries.identify(Cns.NAMESPACE, nsid=nsid), 4096))
+                data = IdentifyNamespace.decode(
+                    await self._page(entries.identify(Cns.NAMESPACE, nsid=nsid), 4096)
+                )
                 report(100 - min(Fpi(data.fpi).remaining, 100), 100, "formatting")
 
     # -- sanitize ------------------------------------------------------------------------------------------------------
@@ -283,16 +293,22 @@ class MediaCommands(Sender):
             return
         sanicap = Sanicap(data.sanicap)
         if not (sanicap.ces or sanicap.bes or sanicap.ows):
-            raise UsageError(f"the controller has no Sanitize (SANICAP {data.sanicap:#x} in Identify Controller)")
+            raise UsageError(
+                f"the controller has no Sanitize (SANICAP {data.sanicap:#x} in Identify Controller)"
+            )
         needed = _CAPABILITY.get(SanitizeAction(action))
         if needed is not None and not getattr(sanicap, needed):
-            raise UsageError(f"action: the controller has no {SanitizeAction(action).name} (SANICAP {data.sanicap:#x})")
+            raise UsageError(
+                f"action: the controller has no {SanitizeAction(action).name} (SANICAP {data.sanicap:#x})"
+            )
         if ndas and sanicap.ndi:
             raise UsageError(f"ndas: the controller deallocates after a sanitize (SANICAP {data.sanicap:#x})")
         if emvs and not sanicap.vers:
             raise UsageError(f"emvs: the controller has no media verification (SANICAP {data.sanicap:#x})")
 
-    def sanitize_progress(self, *, interval: float = INTERVAL, timeout: float | None = None) -> Operation[SanitizeLog]:
+    def sanitize_progress(
+        self, *, interval: float = INTERVAL, timeout: float | None = None
+    ) -> Operation[SanitizeLog]:
         """Follows a sanitize operation that goes on, whoever began it: as `sanitize`, without beginning one."""
         self._admin.check_open()
         _check_interval(interval)
@@ -393,10 +409,14 @@ class MediaCommands(Sender):
         try:
             return await self._watch_self_test(interval, timeout, report)
         except asyncio.CancelledError:
-            await self._send(media.device_self_test(SelfTestCode.ABORT, nsid=nsid), None, None, timeout=timeout)
+            await self._send(
+                media.device_self_test(SelfTestCode.ABORT, nsid=nsid), None, None, timeout=timeout
+            )
             raise
 
-    async def _watch_self_test(self, interval: float, timeout: float | None, report: Reporter) -> SelfTestResult:
+    async def _watch_self_test(
+        self, interval: float, timeout: float | None, report: Reporter
+    ) -> SelfTestResult:
         while True:
             # A reset ends a short self-test, which its result says, and no extended one.
             with contextlib.suppress(ControllerResetError):
@@ -440,7 +460,9 @@ def _check_format(data: IdentifyNamespace, lbaf: int, pi: int, pil: bool, mset: 
     if form.lbads == 0:
         raise UsageError(f"lbaf {lbaf}: this format is not available now")
     if pi and form.ms < 8:
-        raise UsageError(f"pi={pi}: format {lbaf} has {form.ms} bytes of metadata, and protection information needs 8")
+        raise UsageError(
+            f"pi={pi}: format {lbaf} has {form.ms} bytes of metadata, and protection information needs 8"
+        )
     if pi and not data.dpc >> (pi - 1) & 1:
         raise UsageError(f"pi={pi}: the namespace does not have that type (DPC {data.dpc:#04x})")
     dpc = Dpc(data.dpc)
