@@ -50,7 +50,7 @@ async def more(ctrlr: aionvme.Controller) -> None:
         file = io.BytesIO()
         saving = ctrlr.save_telemetry(file, area=1)
         async for progress in saving:
-            print(f"Telemetry: {progress.fraction:.0%}", end="\r")
+            print(f"Telemetry: {progress.fraction:.0%}")
         await saving
         print(f"Telemetry: {len(file.getvalue())} bytes of data area 1")
     if ctrlr.data.vid == INTEL_VID and ctrlr.is_log_page_supported(IntelLogPageId.MARKETING_NAME):

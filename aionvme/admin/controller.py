@@ -15,6 +15,7 @@ from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
+from aionvme.admin.facts import Facts
 from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
@@ -37,17 +38,10 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
-    from numpy.typing import NDArray
-    from typing_extensions import Buffer
-
-    from aionvme.pci.device import PciDevice
-    from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
-    from aionvme.qpair.namespace import Namespace
-    from aionvme.spec.identify import IdentifyController
 
 # More vectors than this are seldom to be had, and seldom of use.
 MAX_IRQS = 33
@@ -56,7 +50,7 @@ HEALTH_SECONDS = 1.0
 MOST_ADMIN_ENTRIES = 4096
 
 
-class Controller(Listening, AdminCommands):
+class Controller(Facts, Listening, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -198,69 +192,6 @@ class Controller(Listening, AdminCommands):
                 core.registers.clear_enable()
             core.end(ControllerFailedError(f"bring-up ended by {type(error).__name__}"))
         await self._release()
-
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> IdentifyController:
-        """Identify Controller, as of the last bring-up."""
-        assert self._core.data is not None
-        return self._core.data
-
-    def _identified(self) -> IdentifyController | None:
-        return self._core.data
-
-    @property
-    def namespaces(self) -> Mapping[int, Namespace]:
-        """The active namespaces by identifier."""
-        return self._core.namespaces
-
-    @property
-    def opts(self) -> ControllerOptions:
-        """The options as finally used."""
-        return self._core.opts
-
-    @property
-    def pci_dev(self) -> PciDevice:
-        """Which function it is."""
-        return self._core.function.pci_dev
-
-    @property
-    def version(self) -> tuple[int, int, int]:
-        """Major, minor and tertiary version of the specification that it follows (VS)."""
-        return self._core.registers.version()
-
-    @property
-    def max_transfer(self) -> int:
-        """Most bytes of data in one command (MDTS); 0 for no limit. Longer reads and writes are split."""
-        return self._core.max_transfer
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called, or the controller was lost or failed."""
-        return self._core.state in (State.CLOSING, State.CLOSED, State.ENDED)
-
-    def __repr__(self) -> str:
-        return f"<Controller {self._core} {self._core.state.value}>"
-
-    # -- memory --------------------------------------------------------------------------------------------------------
-
-    def dma_alloc(self, nbytes: int, *, align: int = 4096, zero: bool = True) -> DmaBuffer:
-        """Memory for reads and writes, which this controller reaches. See `DmaSpace.alloc`."""
-        self._check_open()
-        return self._dma.alloc(nbytes, align=align, zero=zero)
-
-    def dma_register(self, obj: Buffer | NDArray[Any], *, exact: bool = False) -> DmaRegistration:
-        """Lets this controller reach memory that the caller owns, for zero copy. See `DmaSpace.register`."""
-        self._check_open()
-        return self._dma.register(obj, exact=exact)
-
-    def _check_open(self) -> None:
-        error = self._core.error
-        if error is not None:
-            raise type(error)(*error.args)
-        if self._core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"the controller {self._core} is closed")
 
     # -- queue pairs ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Owns what the controller goes on with by itself: sanitize and self-test, in two spellings, with progress.
 
-Each of the two, as a format, is an `Operation`: awaited it gives the result, iterated its progress, and both may be done
-at once.
+Each of the two, as a format, is an `Operation`: awaited it gives the result, iterated its progress, and both may be
+done at once.
 
     operation = ctrlr.sanitize(SanitizeAction.BLOCK_ERASE)
     async for progress in operation:

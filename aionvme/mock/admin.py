@@ -19,6 +19,7 @@ from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.ns_management import NamespaceManagement
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
+from aionvme.spec.events import EventMask, NoticeEvent
 from aionvme.spec.firmware import ResetNeeded
 from aionvme.spec.intel_features import IntelFeatureId
 from aionvme.spec.lba_status import LbaStatusAction, LbaStatusCdw13, LbaStatusDescriptor, LbaStatusHead
@@ -260,15 +261,13 @@ class Admin:
     def capture_telemetry(self) -> None:
         """The controller captures its state, and says so (5.2.1, telemetry log changed) where that was switched on."""
         self.logs.telemetry.capture()
-        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 10 & 1:
-            self.events.report(2, 2, LogPageId.TELEMETRY_CONTROLLER)
+        self.events.notice(EventMask.TELEMETRY, NoticeEvent.TELEMETRY_CHANGED, LogPageId.TELEMETRY_CONTROLLER)
 
     def set_ana_state(self, state: int) -> None:
         """The namespaces are reached otherwise, and the controller says so where that was switched on."""
         self.logs.media.ana_state = state
         self.logs.media.ana_changes += 1
-        if self.features.value(FeatureId.ASYNC_EVENT_CONFIGURATION) >> 11 & 1:
-            self.events.report(2, 3, LogPageId.ANA)
+        self.events.notice(EventMask.ANA, NoticeEvent.ANA_CHANGED, LogPageId.ANA)
 
     def _receive_directive(self, sqe: Sqe) -> int:
         return self._give(sqe, directives.receive(sqe, self._options.max_transfer))

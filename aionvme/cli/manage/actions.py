@@ -133,7 +133,9 @@ async def create(session: Session) -> None:
     console.note(f"{size(free)} are not allocated")
     nblocks = await session.answers.number("size in blocks", max(free // block, 1), low=1)
     shared = await session.answers.choice("shared", {"0": "for one controller", "1": "for several"}, "0")
-    spec = aionvme.NamespaceSpec(nsze=nblocks, ncap=nblocks, flbas=form & 0xF | form >> 4 << 5, nmic=int(shared))
+    spec = aionvme.NamespaceSpec(
+        nsze=nblocks, ncap=nblocks, flbas=form & 0xF | form >> 4 << 5, nmic=int(shared)
+    )
     nsid = await ctrlr.create_ns(spec)
     console.result(f"Namespace {nsid} was created. Attach it to a controller to use it.")
 
