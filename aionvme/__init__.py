@@ -7,7 +7,7 @@ from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.admin.vendors import register_vendor
-from aionvme.connect import connect, probe, run
+from aionvme.connect import connect, detach, probe, run
 from aionvme.errors import (
     AddressError,
     CommandSpecificError,
@@ -30,6 +30,7 @@ from aionvme.errors import (
 from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover
 from aionvme.pci.dma import DmaBuffer, DmaRegistration
+from aionvme.pci.hotplug import Hotplug, HotplugEvent, hotplug
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -97,6 +98,8 @@ __all__ = [
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",
+    "Hotplug",
+    "HotplugEvent",
     "IdentifyController",
     "IdentifyNamespace",
     "ImmediateEvent",
@@ -144,7 +147,9 @@ __all__ = [
     "VirtualizationAction",
     "WrongLoopError",
     "connect",
+    "detach",
     "discover",
+    "hotplug",
     "probe",
     "register_vendor",
     "run",

@@ -9,7 +9,7 @@ import time
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
 from aionvme.pci.function import Function
 from aionvme.spec.identify import IdentifyController
-from aionvme.spec.registers import Cap, Cc, Csts, Reg
+from aionvme.spec.registers import NSSR_RESET, Cap, Cc, Csts, Reg
 
 ALL_ONES = 0xFFFFFFFF
 # CC.CSS values (Base 2.0, 3.1.3.5).
@@ -19,10 +19,15 @@ _POLL_SECONDS = 0.0005
 
 
 class Registers:
-    """The registers of one controller, by name."""
+    """The registers of one controller, by name.
+
+    Attributes:
+        lost: Why the status is not to be read any more.
+    """
 
     def __init__(self, function: Function) -> None:
         self.function = function
+        self.lost: ControllerLostError | None = None
         self.cap = Cap.from_int(self._alive64(Reg.CAP))
 
     def _alive64(self, offset: int) -> int:
@@ -48,6 +53,8 @@ class Registers:
 
     def csts(self) -> Csts:
         """Controller status; `ControllerLostError` when the device is gone."""
+        if self.lost is not None:
+            raise ControllerLostError(*self.lost.args)
         value = self.function.read32(Reg.CSTS)
         if value == ALL_ONES:
             raise ControllerLostError(
@@ -92,6 +99,54 @@ class Registers:
 def choose_page_size(cap: Cap) -> int:
     """Bytes of a memory page for CC.MPS: the smallest that the controller has, 4 KiB if it can."""
     return 1 << (12 + cap.mpsmin)
+
+
+async def reset_subsystem(registers: Registers) -> None:
+    """NVM subsystem reset (Base 2.0, 3.7.1), of every controller of the subsystem: waits until this one is there again.
+
+    Raises:
+        ControllerLostError: It is not, within CAP.TO: its link or its configuration space did not come back.
+    """
+    function = registers.function
+    cap = function.read64(Reg.CAP)
+    function.write32(Reg.NSSR, NSSR_RESET)
+    deadline = time.monotonic() + registers.timeout
+    while True:
+        late = time.monotonic() >= deadline
+        # On its way it may answer nothing, which reads as all ones; then CC has its reset value, and NSSRO tells.
+        there = function.read64(Reg.CAP) == cap and not registers.cc().en
+        csts = Csts.from_int(function.read32(Reg.CSTS))
+        if there and not csts.rdy:
+            return
+        if late:
+            raise ControllerLostError(
+                f"{function.pci_dev}: did not come back from an NVM subsystem reset within {registers.timeout:g} s"
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def acknowledge_subsystem_reset(registers: Registers) -> bool:
+    """Whether there was an NVM subsystem reset since this was last asked (CSTS.NSSRO, written to be cleared)."""
+    if not registers.csts().nssro:
+        return False
+    registers.function.write32(Reg.CSTS, Csts(nssro=1).to_int())
+    return True
+
+
+def check_unchanged(registers: Registers, page_size: int) -> None:
+    """After a reset, which may have been to new firmware: what the rings were laid out by still holds.
+
+    Raises:
+        ControllerFailedError: It does not; the controller has to be connected to anew.
+    """
+    before, now = registers.cap, Cap.from_int(registers._alive64(Reg.CAP))
+    pages = range(now.mpsmin, now.mpsmax + 1)
+    if now.dstrd != before.dstrd or page_size.bit_length() - 13 not in pages:
+        raise ControllerFailedError(
+            f"{registers.function.pci_dev}: came back with other doorbells or pages (CAP was {before.to_int():#x}, "
+            f"and is {now.to_int():#x}): connect to it anew"
+        )
+    registers.cap = now
 
 
 def choose_command_set(cap: Cap, wanted: int | None) -> int:

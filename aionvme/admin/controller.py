@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import errno
 import os
 import warnings
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, host_memory, namespaces, startup
+from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
+from aionvme.admin.facts import Facts
+from aionvme.admin.keep_alive import KeepAlive
+from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
-from aionvme.admin.queues import IoQueues
-from aionvme.admin.recovery import Recovery
-from aionvme.errors import ControllerFailedError, ControllerLostError, NvmeError, UsageError, WrongLoopError
+from aionvme.admin.queues import IoQueues, Wishes
+from aionvme.admin.recovery import RESETS, Recovery, again
+from aionvme.admin.removal import Removal, shut_down
+from aionvme.errors import (
+    ControllerFailedError,
+    ControllerLostError,
+    ControllerResetError,
+    NvmeError,
+    UsageError,
+    WrongLoopError,
+)
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.opening import Opening
@@ -26,18 +38,10 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
-    from numpy.typing import NDArray
-    from typing_extensions import Buffer
-
-    from aionvme.admin.event_stream import AsyncEvent, EventStream
-    from aionvme.pci.device import PciDevice
-    from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
-    from aionvme.qpair.namespace import Namespace
-    from aionvme.spec.identify import IdentifyController
 
 # More vectors than this are seldom to be had, and seldom of use.
 MAX_IRQS = 33
@@ -45,11 +49,8 @@ HEALTH_SECONDS = 1.0
 # AQA counts entries with 12 bits (Base 2.0, 3.1.3.8).
 MOST_ADMIN_ENTRIES = 4096
 
-# Which functions this process has open: a second probe does not ask for them again.
-_open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
-
-class Controller(AdminCommands):
+class Controller(Facts, Listening, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -83,6 +84,7 @@ class Controller(AdminCommands):
                 loop=loop,
                 default_timeout=opts.admin_timeout,
                 abort_timeout=opts.abort_timeout,
+                loop_timeout=opts.loop_timeout,
                 name=f"aionvme {function.pci_dev} admin",
             )
         except BaseException:
@@ -90,9 +92,10 @@ class Controller(AdminCommands):
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
         self._core.events = Events(self._core)
-        self._core.events.add_hook(functools.partial(namespaces.follow, self._core))
+        self._core.events.add_hook(partial(namespaces.follow, self._core))
         self._core.events.add_hook(self._core.nudges.hear)
         self._recovery = Recovery(self._core)
+        self._core.keep_alive = KeepAlive(self._core, self._recovery.escalate)
         self._queues = IoQueues(self._core, self._recovery)
         self._recovery.attach(self._queues)
         admin.set_host(self._recovery)
@@ -101,12 +104,27 @@ class Controller(AdminCommands):
         self._closing: asyncio.Future[None] | None = None
         self._pid = os.getpid()
         self._watch: asyncio.TimerHandle | None = None
+        self._removal = Removal(self, self._core, self._recovery)
+        self._on_closed: Callable[[], object] | None = None
 
     # -- bring-up ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def attach(cls, function: Function, opts: ControllerOptions) -> Controller:
+    async def attach(
+        cls,
+        function: Function,
+        opts: ControllerOptions,
+        *,
+        on_closed: Callable[[], object] | None = None,
+        on_removed: Callable[[Controller], object] | None = None,
+    ) -> Controller:
         """Brings up the controller that a function is; closes the function if that fails or is cancelled.
+
+        Args:
+            function: The function, opened.
+            opts: As finally used afterwards.
+            on_closed: Called when the controller that came up has been closed, by whomever.
+            on_removed: Called with the controller when it was removed or lost, unless it was being closed.
 
         Raises:
             ControllerFailedError: It does not get ready, or says what cannot be.
@@ -123,23 +141,28 @@ class Controller(AdminCommands):
         except BaseException as error:
             await run_to_end(ctrlr._abandon(error))
             raise
+        ctrlr._on_closed = on_closed
+        ctrlr._removal.told = on_removed
         return ctrlr
 
     async def _start(self) -> None:
         core = self._core
         self._watch_health()
-        await bringup.disable(core.registers)
-        core.admin.reset_rings()
+        self._removal.watch()
         self._set_irqs()
-        await startup.start(core)
+        await again(self._bring_up)
         core.state = State.LIVE
-        _open[self.pci_dev.bdf] = self
+        self._removal.attached = True
 
-    @staticmethod
-    def is_open(pci_dev: PciDevice) -> bool:
-        """Whether this process has the controller of that function."""
-        ctrlr = _open.get(pci_dev.bdf)
-        return ctrlr is not None and ctrlr._core.state is not State.CLOSED
+    async def _bring_up(self) -> None:
+        core = self._core
+        core.enabled = False
+        core.epoch += bool(core.admin.standing_requests)
+        await bringup.disable(core.registers)
+        core.admin.end_outstanding(ControllerResetError(f"{core} was reset"), True)
+        core.admin.reset_rings()
+        core.admin.resume()
+        await startup.start(core)
 
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""
@@ -170,140 +193,97 @@ class Controller(AdminCommands):
             core.end(ControllerFailedError(f"bring-up ended by {type(error).__name__}"))
         await self._release()
 
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> IdentifyController:
-        """Identify Controller, as of the last bring-up."""
-        assert self._core.data is not None
-        return self._core.data
-
-    def _identified(self) -> IdentifyController | None:
-        return self._core.data
-
-    @property
-    def namespaces(self) -> Mapping[int, Namespace]:
-        """The active namespaces by identifier."""
-        return self._core.namespaces
-
-    @property
-    def opts(self) -> ControllerOptions:
-        """The options as finally used."""
-        return self._core.opts
-
-    @property
-    def pci_dev(self) -> PciDevice:
-        """Which function it is."""
-        return self._core.function.pci_dev
-
-    @property
-    def version(self) -> tuple[int, int, int]:
-        """Major, minor and tertiary version of the specification that it follows (VS)."""
-        return self._core.registers.version()
-
-    @property
-    def max_transfer(self) -> int:
-        """Most bytes of data in one command (MDTS); 0 for no limit. Longer reads and writes are split."""
-        return self._core.max_transfer
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called, or the controller was lost or failed."""
-        return self._core.state in (State.CLOSING, State.CLOSED, State.ENDED)
-
-    def __repr__(self) -> str:
-        return f"<Controller {self._core} {self._core.state.value}>"
-
-    # -- memory --------------------------------------------------------------------------------------------------------
-
-    def dma_alloc(self, nbytes: int, *, align: int = 4096, zero: bool = True) -> DmaBuffer:
-        """Memory for reads and writes, which this controller reaches. See `DmaSpace.alloc`."""
-        self._check_open()
-        return self._dma.alloc(nbytes, align=align, zero=zero)
-
-    def dma_register(self, obj: Buffer | NDArray[Any], *, exact: bool = False) -> DmaRegistration:
-        """Lets this controller reach memory that the caller owns, for zero copy. See `DmaSpace.register`."""
-        self._check_open()
-        return self._dma.register(obj, exact=exact)
-
-    def _check_open(self) -> None:
-        error = self._core.error
-        if error is not None:
-            raise type(error)(*error.args)
-        if self._core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"{self!r} is closed")
-
     # -- queue pairs ---------------------------------------------------------------------------------------------------
 
     def alloc_io_qpair(
-        self, *, depth: int | None = None, qprio: QPrio = QPrio.MEDIUM, completion: str = "poll"
+        self,
+        *,
+        depth: int | None = None,
+        qprio: QPrio = QPrio.MEDIUM,
+        completion: str = "poll",
+        batching: bool | None = None,
     ) -> Opening[IoQueuePair]:
         """Allocates an I/O queue pair, which belongs to the running loop: `await` it, or enter it by `async with`.
+
+        That may be another loop than the controller's, in another thread. The controller's loop has to go on running
+        until such a queue pair is closed: it makes and deletes the queues, sends Aborts and resets the controller.
 
         Args:
             depth: Commands that may be outstanding at once; None for `opts.io_queue_depth`.
             qprio: Priority class under weighted round robin; ignored under round robin.
             completion: "poll" busily while commands are outstanding; "interrupt" by MSI-X; "adaptive" polls, and leaves
-                it to the interrupt when nothing comes; "manual" by `process_completions`.
+                it to the interrupt when nothing comes; "manual" by `process_completions` only: whoever awaits one of
+                its commands waits until somebody calls that.
+            batching: Whether the doorbell rings once for all that was posted in a turn of the loop (with "manual", once
+                for each `process_completions`), or at once with each command; None for False with "manual", else True.
 
         Raises:
             UsageError: No queue is left, or there is no such depth, interrupt or mode.
+            WrongLoopError: The controller belongs to another loop, which does not run, or does not answer.
             StatusError: The controller refused.
         """
-        return Opening(lambda: self._alloc_io_qpair(depth, qprio, completion))
+        return Opening(
+            lambda: self._alloc_io_qpair(Wishes(depth, qprio, completion, batching)), "alloc_io_qpair()"
+        )
 
-    async def _alloc_io_qpair(self, depth: int | None, qprio: QPrio, completion: str) -> IoQueuePair:
+    async def _alloc_io_qpair(self, wishes: Wishes) -> IoQueuePair:
         self._check_open()
-        self._check_loop()
-        return await self._queues.alloc(depth, qprio, completion)
+        core = self._core
+        if asyncio.get_running_loop() is core.loop:
+            return await self._queues.alloc(wishes, core.home)
+        return await marshal.alloc(core, self._queues, wishes)
 
     def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._core.loop:
-            raise WrongLoopError(f"{self!r} belongs to another event loop: connect in each loop")
-
-    # -- events --------------------------------------------------------------------------------------------------------
-
-    def events(self, *, limit: int = 256) -> EventStream:
-        """The asynchronous events from this call on (Base 2.0, 5.2): `async for event in ctrlr.events()`.
-
-        Every call gives an iterator of its own. The log page that belongs to an event has been read, which clears it,
-        and is `event.page`. Which events there are is `ControllerOptions.events`.
-
-        Args:
-            limit: How many events are kept that were not taken. Beyond that the oldest go, counted in `dropped`.
-
-        Raises:
-            UsageError: `limit` is less than 1.
-            WrongLoopError: The controller belongs to another loop.
-        """
-        if limit < 1:
-            raise UsageError(f"limit must be 1 or more, not {limit}")
-        self._check_loop()
-        return self._core.events.stream(limit)
-
-    def on_event(self, cb_fn: Callable[[Any, AsyncEvent], object], cb_arg: Any = None) -> Callable[[], None]:
-        """Has `cb_fn(cb_arg, event)` called for every asynchronous event from now on.
-
-        Returns:
-            A function that takes this back.
-        """
-        return self._core.events.add_callback(cb_fn, cb_arg)
+        loop = self._core.loop
+        if asyncio.get_running_loop() is loop:
+            return
+        instead = (
+            "connect in each loop"
+            if loop.is_closed()
+            else "asyncio.run_coroutine_threadsafe has it done there"
+        )
+        raise WrongLoopError(f"{self!r} belongs to another event loop: {instead}")
 
     # -- reset and health ----------------------------------------------------------------------------------------------
 
-    async def reset(self) -> None:
-        """Resets the controller (CC.EN=0 and 1), and creates its queues again.
+    async def reset(self, kind: str = "controller") -> None:
+        """Resets the controller, and creates its queues again (Base 2.0, 3.7).
 
         Commands that it has end with `ControllerResetError`; those that wait for a slot are posted afterwards.
 
+        Args:
+            kind: "controller", by CC.EN; "function", by the reset of the PCI function; or "subsystem", which resets
+                every controller of the NVM subsystem, in whosever hands they are: see `subsystem_reset`.
+
         Raises:
+            UsageError: There is no such kind, or the controller does not have it.
+            OSError: The function has no reset of its own.
             ControllerFailedError: It did not come back; every later call raises this.
             ControllerLostError: It is gone.
         """
+        if kind not in RESETS:
+            raise UsageError(f"kind is one of {', '.join(RESETS)}, not {kind!r}")
         self._check_open()
         self._check_loop()
+        if kind == "subsystem" and not self._core.registers.cap.nssrs:
+            raise UsageError(f"{self._core} has no NVM subsystem reset (CAP.NSSRS is 0)")
+        if kind == "function" and not self._core.function.can_reset:
+            raise OSError(errno.EOPNOTSUPP, f"{self._core} has no reset of the function")
         await host_memory.take_back(self._core)
-        await self._recovery.reset()
+        await self._recovery.reset(kind)
+
+    async def subsystem_reset(self) -> None:
+        """NVM subsystem reset (NSSR; Base 2.0, 3.7.1): as `reset`, of every controller of the subsystem.
+
+        The others notice it within a second or so, and are reset in turn by those that drive them: their outstanding
+        commands end with `ControllerResetError`.
+
+        Raises:
+            UsageError: The controller does not have it (CAP.NSSRS).
+            ControllerFailedError: It did not come back; every later call raises this.
+            ControllerLostError: It is gone.
+        """
+        await self.reset("subsystem")
 
     def _watch_health(self) -> None:
         ctrlr = weakref.ref(self)
@@ -320,10 +300,12 @@ class Controller(AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        May be called twice. A cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
+        cancellation is raised after the end.
 
         Raises:
-            ControllerFailedError: It did not complete the shutdown; everything was given back all the same.
+            ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
+                that loop does not answer; everything was given back all the same.
         """
         if self._core.state is State.CLOSED:
             return
@@ -332,7 +314,37 @@ class Controller(AdminCommands):
             self._closing = start_to_end(self._close(), self._core.loop)
         await wait_to_end(self._closing)
 
+    def _remove(self) -> None:
+        """It was lost, or the system wants it back."""
+        if self._closing is None:
+            self._closing = start_to_end(self._removal.run(self, self._close), self._core.loop)
+            self._closing.add_done_callback(lambda closing: closing.exception())
+
     async def _close(self) -> None:
+        core = self._core
+        # Commands without a time limit would be waited for as long as the controller keeps them.
+        grace = (
+            core.loop.call_later(core.opts.shutdown_timeout, self._hasten)
+            if core.opts.shutdown_timeout
+            else None
+        )
+        try:
+            await self._drain()
+        finally:
+            if grace is not None:
+                grace.cancel()
+
+    def _hasten(self) -> None:
+        core = self._core
+        count = sum(qp.outstanding for qp in core.all_queues())
+        logger.warning(
+            "%s: %d commands did not end within %g s of its close, and are aborted",
+            core, count, core.opts.shutdown_timeout,
+        )  # fmt: skip
+        for qp in core.all_queues():
+            qp.home.tell(partial(qp.finish_by, 0.0))
+
+    async def _drain(self) -> None:
         core = self._core
         await self._recovery.settled()
         failure: NvmeError | None = None
@@ -340,13 +352,16 @@ class Controller(AdminCommands):
             core.state = State.CLOSING
         try:
             for qp in list(core.queues.values()):
-                await self._queues.close_io_qpair(qp)
+                try:
+                    await self._queues.close_io_qpair(qp)
+                except ControllerFailedError as error:
+                    failure = error
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(UsageError(f"{self!r} is closed"))
+            core.admin.refuse(UsageError(f"the controller {core} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
-                await self._shut_down()
+                await shut_down(core)
         except ControllerLostError as error:
             core.end(error)
         except NvmeError as error:
@@ -354,12 +369,6 @@ class Controller(AdminCommands):
         await self._release()
         if failure is not None:
             raise failure
-
-    async def _shut_down(self) -> None:
-        core = self._core
-        if not core.opts.no_shn_notification:
-            await bringup.shutdown(core.registers, bringup.shutdown_timeout(core.data))
-        await bringup.disable(core.registers)
 
     async def _release(self) -> None:
         """Cuts the device off and gives everything back. No command is outstanding."""
@@ -370,19 +379,29 @@ class Controller(AdminCommands):
         core.cut_off()
         core.admin.end_outstanding(ControllerFailedError(f"{core} was closed"), True)
         core.events.end(core.error)
+        core.keep_alive.stop()
+        # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
+        core.left.update(core.all_queues())
+        await marshal.on_each(core.all_queues(), core.dispose_here)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
-        core.state = State.CLOSED
+        self._closed()
+
+    def _closed(self) -> None:
+        self._core.state = State.CLOSED
+        if self._on_closed is not None:
+            self._on_closed()
 
     def _dispose(self) -> None:
         core = self._core
         for qp in core.all_queues():
-            qp.dispose()
+            core.dispose_of(qp)
         core.queues.clear()
         core.undeleted.clear()
+        self._removal.unwatch()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
-        self._close_irqs()
+        core.close_irqs()
 
     async def __aenter__(self) -> Controller:
         return self
@@ -407,7 +426,7 @@ class Controller(AdminCommands):
             core.end(ControllerFailedError(f"{core} was dropped without close()"))
             self._dispose()
             core.function.close()
-            core.state = State.CLOSED
+            self._closed()
 
 
 async def _in_thread(call: Any) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,21 +17,23 @@ from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
 from aionvme.admin.nudges import Nudges
-from aionvme.errors import NvmeError
+from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
     from aionvme.admin.events import Events
+    from aionvme.admin.keep_alive import KeepAlive
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaSpace
     from aionvme.pci.function import Function
-    from aionvme.qpair.core import QueuePair
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.home import Home
     from aionvme.qpair.io import IoQueuePair
     from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
@@ -78,8 +82,12 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
-        events: Its asynchronous events.
-        error: Why it ended.
+        left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
+            eventfds stay open.
+        events: Its asynchronous events; `keep_alive`: its keep alive timer.
+        enabled: It was enabled, and got ready, by the last bring-up.
+        error: Why it ended, or is about to.
+        on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
 
     function: Function
@@ -110,7 +118,17 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
+    left: set[GovernedQueuePair] = attrs.field(factory=set)
+    enabled: bool = False
     events: Events = attrs.field(init=False)
+    keep_alive: KeepAlive = attrs.field(init=False)
+    on_lost: Callable[[], object] | None = None
+    _irqs_due: bool = False
+
+    @property
+    def home(self) -> Home:
+        """The loop and thread of the controller."""
+        return self.admin.home
 
     @property
     def doorbell_pairs(self) -> int:
@@ -127,15 +145,33 @@ class Core:
         """Admin commands of bring-up and recovery."""
         return Commands(self, True)
 
-    def all_queues(self) -> Iterator[QueuePair]:
+    def all_queues(self) -> Iterator[GovernedQueuePair]:
         """The admin queue pair, and every I/O queue pair whose memory the device may reach."""
         yield self.admin
         yield from list(self.queues.values())
         yield from list(self.undeleted)
 
+    def dispose_of(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair has: in its own loop, now or when that turns."""
+        self.left.add(qp)
+        qp.home.tell(partial(self.dispose_here, qp))
+
+    def dispose_here(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair of this loop has."""
+        qp.dispose()
+        self.left.discard(qp)
+        if self._irqs_due:
+            self.close_irqs()
+
+    def close_irqs(self) -> None:
+        """Closes the eventfds, once no loop looks at them any more."""
+        self._irqs_due = True
+        while self.irq_fds and not self.left:
+            os.close(self.irq_fds.pop())
+
     def loop_is_ending(self) -> bool:
-        """Whether the loop is being torn down: its tasks, the pollers among them, were cancelled."""
-        return any(qp.finishing_for_loop for qp in self.all_queues())
+        """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
+        return any(qp.finishing_for_loop for qp in self.all_queues() if qp.get_loop() is self.loop)
 
     def cut_off(self) -> None:
         """The device reaches no memory any more: bus mastering off, and every I/O address unmapped."""
@@ -154,15 +190,29 @@ class Core:
         """Lost or failed: cuts the device off, then ends every command with `error`, which later calls raise too."""
         if self.state in (State.ENDED, State.CLOSED):
             return
-        self.state = State.ENDED
-        self.error = error
-        logger.error("%s: %s", self, error)
-        self.cut_off()
+        closing, self.state = self.state is State.CLOSING, State.ENDED
+        if self.error is None:
+            logger.error("%s", self.about(error))
+        error = self.error = self.error or error
+        # First, so that a call in another thread is told this rather than that its memory is not mapped.
         for qp in self.all_queues():
             qp.refuse(error)
             qp.suspend()
-            qp.end_outstanding(error, True)
-        self.events.end(error)
+        self.cut_off()
+        for qp in self.all_queues():
+            qp.home.tell(partial(qp.end_outstanding, error, True))
+        self.home.tell(partial(self.events.end, error))
+        self.home.tell(self.keep_alive.stop)
+        if isinstance(error, ControllerLostError):
+            # Whoever waits for a register waits no longer.
+            self.registers.lost = error
+            if self.on_lost is not None and not closing and not self.loop.is_closed():
+                self.loop.call_soon(self.on_lost)
+
+    def about(self, what: object) -> str:
+        """A sentence that begins with the controller's name, whether `what` did or not."""
+        text = str(what)
+        return text if text.startswith(str(self)) else f"{self}: {text}"
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

@@ -12,9 +12,10 @@ import attrs
 
 from aionvme.admin.core import State, logger
 from aionvme.admin.event_stream import AsyncEvent, EventStream
-from aionvme.errors import NvmeError, StatusError
+from aionvme.errors import NvmeError, StatusError, UsageError
 from aionvme.spec import entries
-from aionvme.spec.events import EVENT_PAGE_BYTES, EventDword, EventMask, supported_events
+from aionvme.spec.events import EventDword, EventMask, supported_events
+from aionvme.spec.logs.captures import TelemetryHeader
 from aionvme.spec.opcodes import FeatureId, LogPageId
 from aionvme.spec.status import StatusCode
 
@@ -32,8 +33,6 @@ HOLD_SECONDS, HOLD_SECONDS_MOST = 0.05, 10.0
 #: Requests that fail one after the other, until no more are made before the next reset.
 MOST_FAILURES = 8
 _UNKNOWN_PAGE_BYTES = 512
-#: Reading it would let the controller overwrite what it wants to tell (5.16.1.9): that is left to who reads all of it.
-_NOT_CLEARED = (LogPageId.TELEMETRY_CONTROLLER,)
 
 Hook = Callable[[AsyncEvent], Awaitable[None]]
 
@@ -231,15 +230,23 @@ class Events:
         if lid is None:
             return event
         try:
-            page = await self._core.commands.get_log_page(
-                lid,
-                nbytes=EVENT_PAGE_BYTES.get(lid, _UNKNOWN_PAGE_BYTES),
-                retain_event=lid in _NOT_CLEARED,
-            )
+            page = await self._read(lid)
         except NvmeError as error:
             logger.info("%s: page %#04x of %r could not be read: %s", self._core, lid, event, error)
             return attrs.evolve(event, error=error)
         return attrs.evolve(event, page=page)
+
+    def _read(self, lid: int) -> Awaitable[Any]:
+        commands = self._core.commands
+        if lid == LogPageId.TELEMETRY_CONTROLLER:
+            # Its header; reading it with the event cleared would let the controller overwrite what it wants to tell
+            # (5.16.1.9), so that is left to who reads all of it.
+            return commands.get_log_page(lid, nbytes=TelemetryHeader.SIZE, retain_event=True)
+        try:
+            return commands.get_log_page(lid)
+        except UsageError:
+            # A vendor's page of a size that nobody knows: any part of it clears the event.
+            return commands.get_log_page(lid, nbytes=_UNKNOWN_PAGE_BYTES)
 
     def _tell(self, event: AsyncEvent) -> None:
         for stream in list(self._streams):

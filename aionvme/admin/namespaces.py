@@ -10,6 +10,7 @@ that waits for a slot, reaches blocks of another size than it was checked for.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aionvme.admin import bringup
@@ -96,15 +97,16 @@ def forget(core: Core, nsids: Iterable[int], what: str) -> None:
 def _retire(core: Core, namespace: Namespace, why: str) -> None:
     namespace.retire(why)
     for qp in list(core.queues.values()):
-        qp.drop_unposted(namespace.nsid, UsageError(f"ns: {why}"))
+        qp.home.tell(partial(qp.drop_unposted, namespace.nsid, UsageError(f"ns: {why}")))
 
 
 def _apply(core: Core, found: dict[int, Namespace]) -> None:
     before = dict(core.namespaces)
-    core.namespaces.clear()
+    # Other threads look at it: one that goes on is there all the time.
     core.namespaces.update(found)
     for nsid, namespace in before.items():
         if nsid not in found:
+            del core.namespaces[nsid]
             _retire(core, namespace, f"namespace {nsid} is not attached to the controller any more")
         elif found[nsid] is not namespace:
             _retire(core, namespace, f"namespace {nsid} has another format or size now: see ctrlr.namespaces")

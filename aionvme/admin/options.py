@@ -84,6 +84,10 @@ class ControllerOptions:
             identifiers is given the first 8 bytes.
         admin_timeout, io_timeout: Seconds until a command is aborted; 0 for none.
         abort_timeout: Seconds that an aborted command has to end, before the controller is reset; 0 for at once.
+        loop_timeout: Seconds that the event loop of another thread may take to answer, before what is asked of it ends
+            with an error: of the controller's loop for queue pairs in other loops, and of theirs for the controller.
+        removal_timeout: Seconds that outstanding commands have to complete when the system wants the function back;
+            the others then end with `ControllerLostError`.
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
@@ -92,6 +96,11 @@ class ControllerOptions:
             requests for events are sent.
         host_memory_buffer: Memory to lend the controller: "off", "preferred" for what it would like, or bytes.
             Afterwards the bytes that it was lent, 0 for none. See `Controller.enable_host_memory_buffer`.
+        shutdown_timeout: Seconds that `close` waits for commands; what has not ended then is aborted. 0: no limit but
+            the commands' own.
+        keep_alive_timeout: Seconds after which a controller that has not heard of its host is to stop, and within which
+            it has to answer; 0 for no keep alive. A controller that has none refuses to be connected to with it. As
+            used, it is rounded up to what the controller has (KAS).
         no_shn_notification: Close by disabling the controller, without the shutdown notification.
     """
 
@@ -108,8 +117,12 @@ class ControllerOptions:
     admin_timeout: float = attrs.field(default=60.0, validator=_seconds)
     io_timeout: float = attrs.field(default=30.0, validator=_seconds)
     abort_timeout: float = attrs.field(default=5.0, validator=_seconds)
+    loop_timeout: float = attrs.field(default=5.0, validator=(_seconds, attrs.validators.gt(0)))
+    removal_timeout: float = attrs.field(default=2.0, validator=_seconds)
     shadow_doorbells: bool = False
     use_cmb_sqs: bool = False
     host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)
+    shutdown_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    keep_alive_timeout: float = attrs.field(default=0.0, validator=_seconds)
     no_shn_notification: bool = False
     events: EventMask | None = attrs.field(default=None, converter=attrs.converters.optional(EventMask))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aionvme.admin.core import State, logger
+from aionvme.admin.marshal import Emissary
 from aionvme.admin.options import QPrio
 from aionvme.errors import ControllerFailedError, ControllerResetError, NvmeError, UsageError
+from aionvme.qpair.home import NoAnswer
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.poller import run_to_end
 from aionvme.spec import entries
@@ -17,8 +22,19 @@ if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.admin.doorbells import CmbPart
     from aionvme.admin.recovery import Recovery
+    from aionvme.qpair.home import Home
 
 COMPLETIONS = ("poll", "interrupt", "adaptive", "manual")
+
+
+@attrs.frozen
+class Wishes:
+    """How a queue pair is to be: the arguments of `Controller.alloc_io_qpair`."""
+
+    depth: int | None
+    qprio: QPrio
+    completion: str
+    batching: bool | None
 
 
 class IoQueues:
@@ -33,29 +49,38 @@ class IoQueues:
 
     # -- allocating ----------------------------------------------------------------------------------------------------
 
-    async def alloc(self, depth: int | None, qprio: QPrio, completion: str) -> IoQueuePair:
+    async def alloc(self, wishes: Wishes, home: Home) -> IoQueuePair:
         """Makes a queue pair and has the controller create both its queues.
+
+        Args:
+            wishes: How it is to be.
+            home: The loop and thread that it is to belong to.
 
         Raises:
             UsageError: No queue is left, or the controller has no such depth or interrupt.
             StatusError: The controller refused.
         """
-        if qprio not in list(QPrio):
-            raise UsageError(f"qprio is one of QPrio.URGENT, HIGH, MEDIUM and LOW, not {qprio!r}")
-        qprio = QPrio(qprio)
+        if wishes.qprio not in list(QPrio):
+            raise UsageError(f"qprio is one of QPrio.URGENT, HIGH, MEDIUM and LOW, not {wishes.qprio!r}")
+        if wishes.batching not in (True, False, None):
+            raise UsageError(f"batching is True, False or None, not {wishes.batching!r}")
+        completion = wishes.completion
         if completion not in COMPLETIONS:
             raise UsageError(f"completion is one of {', '.join(COMPLETIONS)}, not {completion!r}")
-        depth = self._depth(depth)
+        depth = self._depth(wishes.depth)
         qid = self._free_qid()
         irq_fd = self._irq_fd(qid, completion)
-        self._taken[qid] = qprio
+        self._taken[qid] = QPrio(wishes.qprio)
+        epoch = self._core.epoch
         try:
-            qp = self._make(qid, depth, completion, irq_fd)
+            self._place(qid, depth)
+            make = partial(self._make, qid, depth, wishes, irq_fd, home)
+            qp = await home.run(make, orphan=IoQueuePair.dispose)
         except BaseException:
-            del self._taken[qid]
+            self._forget(qid)
             raise
         try:
-            await run_to_end(self._create(qp))
+            await run_to_end(self._create(qp, epoch))
         except BaseException:
             await run_to_end(self._undo(qp))
             raise
@@ -90,14 +115,19 @@ class IoQueues:
             'use completion="poll"'
         )
 
-    def _make(self, qid: int, depth: int, completion: str, irq_fd: int) -> IoQueuePair:
-        core = self._core
-        dstrd = core.registers.cap.dstrd
-        part = core.cmb.alloc((depth + 1) * entries.SQE_BYTES) if core.cmb is not None else None
+    def _place(self, qid: int, depth: int) -> None:
+        cmb = self._core.cmb
+        part = cmb.alloc((depth + 1) * entries.SQE_BYTES) if cmb is not None else None
         if part is not None:
             self._in_cmb[qid] = part
+
+    async def _make(self, qid: int, depth: int, wishes: Wishes, irq_fd: int, home: Home) -> IoQueuePair:
+        """In the thread that it is to belong to."""
+        core = self._core
+        dstrd = core.registers.cap.dstrd
         shadows = core.shadows
-        return IoQueuePair(
+        emissary = Emissary(core, self) if home is not core.home else None
+        qp = IoQueuePair(
             function=core.function,
             dma=core.dma,
             qid=qid,
@@ -108,23 +138,27 @@ class IoQueues:
             limits=core.limits,
             sq_doorbell=sq_doorbell(qid, dstrd),
             cq_doorbell=cq_doorbell(qid, dstrd),
-            completion=completion,
+            completion=wishes.completion,
+            batching=wishes.batching,
             irq_fd=irq_fd,
-            loop=core.loop,
-            host=self,
+            loop=home.loop,
+            host=emissary or self,
             default_timeout=core.opts.io_timeout,
             abort_timeout=core.opts.abort_timeout,
+            loop_timeout=core.opts.loop_timeout,
             name=f"aionvme {core} qp {qid}",
-            sq_memory=part,
+            sq_memory=self._in_cmb.get(qid),
             shadows=(shadows.doorbells, shadows.events, sq_doorbell(0, dstrd))
             if shadows is not None
             else None,
         )
+        if emissary is not None:
+            emissary.serve(qp)
+        return qp
 
-    async def _create(self, qp: IoQueuePair) -> None:
+    async def _create(self, qp: IoQueuePair, epoch: int) -> None:
         """Completion queue first, as the submission queue names it (Base 2.0, 5.4 and 5.5)."""
         core = self._core
-        epoch = core.epoch
         await core.commands.admin_raw(self._cq_sqe(qp))
         try:
             await core.commands.admin_raw(self._sq_sqe(qp))
@@ -144,7 +178,7 @@ class IoQueues:
             # Cancelled when it was there already.
             await self.close_io_qpair(qp)
         elif qp not in self._core.undeleted:
-            self._release(qp)
+            await self._release(qp)
 
     async def _delete(self, qp: IoQueuePair, *sqes: bytes) -> bool:
         """Sends commands after which the controller knows no such queue; otherwise its memory stays until it does."""
@@ -163,12 +197,28 @@ class IoQueues:
             return False
         return True
 
-    def _release(self, qp: IoQueuePair) -> None:
-        part = self._in_cmb.pop(qp.qid, None)
+    async def _release(self, qp: IoQueuePair, error: NvmeError | None = None) -> None:
+        """Gives back what it has, of which the device knows nothing any more; what it was to do ends with `error`."""
+        self._core.left.add(qp)
+        try:
+            await qp.home.call(partial(self._put_away, qp, error))
+        except NoAnswer:
+            logger.error(
+                "%r: its event loop does not answer: its memory is given back when it runs again", qp
+            )
+
+    def _put_away(self, qp: IoQueuePair, error: NvmeError | None) -> None:
+        """In its own thread."""
+        if error is not None:
+            qp.end_outstanding(error, True)
+        self._core.dispose_here(qp)
+        self._core.home.tell(partial(self._forget, qp.qid))
+
+    def _forget(self, qid: int) -> None:
+        part = self._in_cmb.pop(qid, None)
         if part is not None and self._core.cmb is not None:
             self._core.cmb.give(part)
-        self._taken.pop(qp.qid, None)
-        qp.dispose()
+        self._taken.pop(qid, None)
 
     def _cq_sqe(self, qp: IoQueuePair) -> bytes:
         vector = None if qp.completion in ("poll", "manual") else qp.qid
@@ -187,11 +237,8 @@ class IoQueues:
         for qp in list(core.queues.values()):
             if qp.broken_by_device:
                 # Its commands that were posted have ended; those that waited for a slot never get one.
-                qp.end_outstanding(
-                    ControllerFailedError(f"{qp!r} broke the protocol: allocate another"), True
-                )
                 del core.queues[qp.qid]
-                self._release(qp)
+                await self._release(qp, ControllerFailedError(f"{qp!r} broke the protocol: allocate another"))
                 continue
             if qp.qid > core.num_io_queues:
                 raise ControllerFailedError(
@@ -200,11 +247,25 @@ class IoQueues:
             await core.urgent.admin_raw(self._cq_sqe(qp))
             await core.urgent.admin_raw(self._sq_sqe(qp))
 
-    def dispose_undeleted(self) -> None:
+    async def dispose_undeleted(self) -> None:
         """The controller has no queues any more: what was kept for its sake goes."""
-        for qp in self._core.undeleted:
-            self._release(qp)
-        self._core.undeleted.clear()
+        kept, self._core.undeleted = self._core.undeleted, []
+        for qp in kept:
+            await self._release(qp)
+
+    def leave_out(self, qp: IoQueuePair) -> None:
+        """During a reset its loop did not answer: the controller is not told of it again, and it ends when it can."""
+        error = ControllerFailedError(
+            f"{qp!r} was left out of a reset, as its event loop did not answer within "
+            f"{qp.home.patience:g} s: allocate another, and do not block the loop"
+        )
+        logger.error("%s: %s", self._core, error)
+        qp.refuse(error)
+        qp.suspend()
+        self._core.left.add(qp)
+        if self._core.queues.get(qp.qid) is qp:
+            del self._core.queues[qp.qid]
+        qp.home.tell(partial(self._put_away, qp, error))
 
     # -- the end of one ------------------------------------------------------------------------------------------------
 
@@ -217,13 +278,21 @@ class IoQueues:
         self._recovery.escalate(why)
 
     async def close_io_qpair(self, qp: IoQueuePair) -> None:
-        """Waits for its commands, deletes both its queues, and gives everything back."""
-        qp.refuse(UsageError(f"{qp!r} is closed"))
+        """Waits for its commands, deletes both its queues, and gives everything back.
+
+        Raises:
+            ControllerFailedError: It has commands, and its loop does not answer. Its queues were deleted all the same.
+        """
+        qp.refuse(UsageError(f"queue pair {qp.qid} of {self._core} is closed"))
         await run_to_end(self._close(qp))
 
     async def _close(self, qp: IoQueuePair) -> None:
         core = self._core
-        await qp.wait_idle()
+        failure: ControllerFailedError | None = None
+        try:
+            await qp.home.run(qp.wait_idle)
+        except NoAnswer:
+            failure = self._not_waited_for(qp)
         await self._recovery.settled()
         if core.queues.get(qp.qid) is not qp:
             return
@@ -231,4 +300,17 @@ class IoQueues:
         if core.state is State.ENDED or await self._delete(
             qp, entries.delete_io_sq(qp.qid), entries.delete_io_cq(qp.qid)
         ):
-            self._release(qp)
+            await self._release(qp, failure)
+        if failure is not None and not qp.home.gone:
+            raise failure
+
+    def _not_waited_for(self, qp: IoQueuePair) -> ControllerFailedError:
+        """Its loop does not turn: it posts no more, and what it has ends as its queues do."""
+        qp.suspend()
+        why = "is gone" if qp.home.gone else f"did not answer within {qp.home.patience:g} s"
+        error = ControllerFailedError(
+            f"{qp!r} was closed with {qp.outstanding} commands outstanding, as its event loop {why}"
+        )
+        if qp.outstanding or not qp.home.gone:
+            logger.error("%s: %s", self._core, error)
+        return error

@@ -5,18 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aionvme.admin import bringup, startup
 from aionvme.admin.core import State, logger
+from aionvme.admin.marshal import on_each
 from aionvme.errors import ControllerFailedError, ControllerLostError, ControllerResetError, NvmeError
+from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.poller import start_to_end, wait_to_end
 from aionvme.spec.opcodes import AdminOpcode
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.admin.queues import IoQueues
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.limits import Limits
     from aionvme.qpair.request import Completion
+
+
+#: Kinds of reset, each of which does what the one before does, and more: CC.EN; the PCI function, which has every
+#: register reset; every controller of the NVM subsystem (Base 2.0, 3.7).
+RESETS = ("controller", "function", "subsystem")
+#: So many resets that nobody asked for, within so many seconds, are no help.
+STORM_RESETS, STORM_SECONDS = 5, 60.0
+#: So often a controller is brought up that others reset meanwhile.
+BRING_UPS = 3
 
 
 class Recovery:
@@ -29,7 +44,9 @@ class Recovery:
         self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
+        self._kind = "controller"
         self._stopping = False
+        self._unasked: deque[float] = deque()
 
     def attach(self, queues: IoQueues) -> None:
         """What is to be re-created after a reset."""
@@ -80,16 +97,34 @@ class Recovery:
         """A reset, if the controller was in use; if it was being brought up or down, its end."""
         core = self._core
         if core.state is State.LIVE:
-            logger.warning("%s: is reset: %s", core, why)
-            self._start_reset()
+            self._reset_unasked(why)
         elif self._stopping:
             return  # The reset that is under way ends that command, too, and takes no longer than CAP.TO.
         elif core.state is not State.ENDED and core.state is not State.CLOSED:
             core.end(ControllerFailedError(f"{core}: {why}, while it was {core.state.value}"))
 
+    def _reset_unasked(self, why: str) -> None:
+        """A reset, unless so many were of no avail."""
+        core = self._core
+        now = core.loop.time()
+        while self._unasked and now - self._unasked[0] > STORM_SECONDS:
+            self._unasked.popleft()
+        if len(self._unasked) == STORM_RESETS:
+            core.end(
+                ControllerFailedError(
+                    f"{core}: {why}, after {STORM_RESETS} resets within {STORM_SECONDS:g} s that did not help"
+                )
+            )
+            return
+        self._unasked.append(now)
+        logger.warning("%s: is reset: %s", core, why)
+        self._start_reset("controller")
+
     def check(self) -> None:
         """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""
         core = self._core
+        if self._stopping and self._kind != "controller":
+            return  # It may be away for a while, and who resets it looks.
         try:
             csts = core.registers.csts()
         except ControllerLostError as error:
@@ -99,6 +134,22 @@ class Recovery:
         enabled = csts.rdy and core.registers.cc().en
         if csts.cfs and (enabled or core.state not in (State.STARTING, State.RESETTING)):
             self.escalate("it reported a fatal status (CSTS.CFS)")
+        elif not enabled:
+            self._was_disabled(
+                "an NVM subsystem reset (CSTS.NSSRO)" if csts.nssro else "a reset that was not ours"
+            )
+
+    def _was_disabled(self, by: str) -> None:
+        """It was reset behind our back: whoever brings it up is told, and begins anew."""
+        core = self._core
+        if core.state is State.LIVE:
+            self.escalate(f"it is not ready any more, after {by}")
+        elif core.enabled and core.state in (State.STARTING, State.RESETTING):
+            core.enabled = False
+            core.admin.suspend()
+            core.admin.end_outstanding(
+                ControllerResetError(f"{core}: {by} came while it was brought up"), False
+            )
 
     # -- reset ---------------------------------------------------------------------------------------------------------
 
@@ -108,13 +159,17 @@ class Recovery:
             with contextlib.suppress(NvmeError):
                 await wait_to_end(self._reset)
 
-    async def reset(self) -> None:
-        """Resets the controller, or joins a reset that is under way."""
+    async def reset(self, kind: str = "controller") -> None:
+        """Resets the controller, or joins a reset that is under way, if that does as much."""
+        while self._reset is not None and RESETS.index(self._kind) < RESETS.index(kind):
+            with contextlib.suppress(NvmeError):
+                await wait_to_end(self._reset)
         self._core.admin.check_open()
-        await wait_to_end(self._start_reset())
+        await wait_to_end(self._start_reset(kind))
 
-    def _start_reset(self) -> asyncio.Future[None]:
+    def _start_reset(self, kind: str) -> asyncio.Future[None]:
         if self._reset is None:
+            self._kind = kind
             self._core.state = State.RESETTING
             self._stopping = True
             self._reset = start_to_end(self._run_reset(), self._core.loop)
@@ -127,54 +182,81 @@ class Recovery:
 
     async def _run_reset(self) -> None:
         core = self._core
-        core.epoch += 1
+        core.keep_alive.stop()
         queues = list(core.all_queues())
         for qp in queues:
-            qp.hold_poller()
+            qp.home.tell(qp.hold_poller)
         try:
-            await self._stop_device()
-            await self._restart()
+            await again(self._stop_and_restart)
         except ControllerLostError as error:
             core.end(error)
             raise
         except Exception as error:
-            core.end(ControllerFailedError(f"{core}: could not be reset: {error}"))
+            why = str(error).removeprefix(f"{core}: ")
+            core.end(ControllerFailedError(f"{core}: could not be reset: {why}"))
             raise ControllerFailedError(*core.error.args if core.error else ()) from error
         finally:
             self._stopping = False
             # Not in a callback of the future: who waits in `settled` would look before that runs, and look for ever.
             self._reset = None
             for qp in queues:
-                qp.release_poller()
+                qp.home.tell(qp.release_poller)
+
+    async def _stop_and_restart(self) -> None:
+        self._stopping = True
+        self._core.epoch += 1
+        await self._stop_device()
+        # Should it have to be done again, the least of it will do.
+        self._kind = "controller"
+        await self._restart()
 
     async def _stop_device(self) -> None:
         """RDY=0 seen: the device has let go of every command and buffer, which then go back to their owners."""
         core = self._core
+        core.enabled = False
         for qp in core.all_queues():
             qp.suspend()
+        if self._kind == "subsystem":
+            await bringup.reset_subsystem(core.registers)
         try:
+            if self._kind == "function":
+                await self._reset_function()
             await bringup.disable(core.registers)
         except ControllerFailedError as failure:
             logger.warning("%s; resets the function", failure)
-            await core.loop.run_in_executor(None, core.function.reset)
+            await self._reset_function()
             await bringup.disable(core.registers)
+        if bringup.acknowledge_subsystem_reset(core.registers):
+            # Its configuration space is as after power on: it has to be told of interrupts anew.
+            core.function.set_irqs(core.irq_fds)
         self._aborts.clear()
         error = ControllerResetError(
             f"{core} was reset while it had this command; whether it was executed is not known"
         )
-        self._stopping = False
         core.admin.end_outstanding(error, True)
-        for qp in core.all_queues():
-            qp.end_outstanding(error, False)
-            qp.reset_rings()
+        deaf = await on_each(core.all_queues(), partial(_empty, error=error))
+        # Only now: what another loop says of commands that it has not ended yet is answered by this reset.
+        self._stopping = False
         assert self._queues is not None
-        self._queues.dispose_undeleted()
+        await self._queues.dispose_undeleted()
+        for qp in deaf:
+            assert isinstance(qp, IoQueuePair)
+            self._queues.leave_out(qp)
+
+    async def _reset_function(self) -> None:
+        core = self._core
+        try:
+            await core.loop.run_in_executor(None, core.function.reset)
+        except OSError:
+            core.registers.csts()  # of a device that is gone, this is said
+            raise
 
     async def _restart(self) -> None:
         core = self._core
         if core.loop_is_ending():
             # Nobody is there to use it, and what hung once could hang again.
             raise ControllerFailedError("the loop is ending")
+        bringup.check_unchanged(core.registers, core.page_size)
         await startup.start(core)
         assert self._queues is not None
         await self._queues.recreate()
@@ -182,6 +264,30 @@ class Recovery:
             assert core.error is not None
             raise core.error
         core.state = State.LIVE
-        for qp in core.all_queues():
-            qp.resume()
+        core.admin.resume()
+        for io in list(core.queues.values()):
+            io.home.tell(partial(_resume, io, core.limits, core.max_transfer))
         logger.info("%s: was reset, and is in use again", core)
+
+
+async def again(bring_up: Callable[[], Awaitable[None]]) -> None:
+    """Brings a controller up, and begins anew where somebody else reset it meanwhile; not for ever."""
+    for left in reversed(range(BRING_UPS)):
+        try:
+            await bring_up()
+        except ControllerResetError:
+            if not left:
+                raise
+        else:
+            return
+
+
+def _empty(qp: GovernedQueuePair, error: ControllerResetError) -> None:
+    qp.end_outstanding(error, False)
+    qp.reset_rings()
+
+
+def _resume(qp: IoQueuePair, limits: Limits, max_transfer: int) -> None:
+    # The controller may have come back with others, after an update of its firmware for one.
+    qp.renew(limits, max_transfer)
+    qp.resume()

@@ -43,6 +43,7 @@ async def start(core: Core) -> None:
         css=_command_set(core),
         ams=_arbitration(core),
     )
+    core.enabled = True
     doorbells.set_up_cmb(core)
     core.data = await core.urgent.identify(Cns.CONTROLLER)
     _limit_transfers(core, core.data)
@@ -57,6 +58,7 @@ async def start(core: Core) -> None:
     await core.events.configure()
     await namespaces.read(core)
     core.events.start()
+    await core.keep_alive.start()
 
 
 def _command_set(core: Core) -> int:

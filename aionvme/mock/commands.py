@@ -62,6 +62,8 @@ class CommandOptions(TypedDict, total=False):
     hmmaxd: int  # host memory buffer: pieces; 0 for no limit
     rrls: int  # read recovery levels, a bit each
     nwpc: int  # write protection: bit 0 at all, 1 until a power cycle, 2 for ever
+    kas: int  # granularity of the keep alive timer, in 100 ms; 0 for no keep alive
+    tbkas: int  # 1: any command restarts the keep alive timer
     features_absent: int  # features that it does not have, a bit each by identifier
     features_fixed: int  # features that can't be changed, a bit each by identifier
 
@@ -102,6 +104,8 @@ class Commands:
     hmmaxd: int = attrs.field(default=0, validator=_bits(16))
     rrls: int = attrs.field(default=1 << 4 | 1 << 15, validator=_bits(16))
     nwpc: int = attrs.field(default=0b111, validator=_bits(3))
+    kas: int = attrs.field(default=1, validator=_bits(16))
+    tbkas: int = attrs.field(default=0, validator=_bits(1))
     features_absent: int = attrs.field(default=0, validator=_bits(256))
     features_fixed: int = attrs.field(default=0, validator=_bits(256))
 

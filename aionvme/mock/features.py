@@ -109,6 +109,11 @@ class Features:
         )
         return b"".join(word.to_bytes(4, "little") for word in words)
 
+    @property
+    def behavior(self) -> bytes:
+        """Host Behavior Support, as the host said it."""
+        return self.data(FeatureId.HOST_BEHAVIOR_SUPPORT)
+
     # -- values ------------------------------------------------------------------------------------------------
 
     def _default(self, entry: Entry, nsid: int) -> Value:
@@ -185,8 +190,11 @@ class Features:
         return FeatureCapabilities(
             saveable=int(entry.saveable),
             namespace_specific=int(entry.per_namespace),
-            changeable=int(not self._options.commands.features_fixed >> fid & 1),
+            changeable=int(not self._is_fixed(entry, fid)),
         ).value
+
+    def _is_fixed(self, entry: Entry, fid: int) -> bool:
+        return entry.fixed or bool(self._options.commands.features_fixed >> fid & 1)
 
     def _check_namespace(self, nsid: int) -> None:
         self._subsystem.inventory.active(nsid, self._member)
@@ -201,7 +209,7 @@ class Features:
             raise Refused(StatusCode.INVALID_FIELD)
         if save and not entry.saveable:
             raise Refused(StatusCode.FEATURE_NOT_SAVEABLE)
-        if self._options.commands.features_fixed >> fid & 1:
+        if self._is_fixed(entry, fid):
             raise Refused(StatusCode.FEATURE_NOT_CHANGEABLE)
         nsids = self._nsids(entry, sqe.nsid)
         if fid in self.special.setters:
@@ -237,7 +245,7 @@ class Features:
 
     def _behave(self) -> None:
         """Host Behavior Support (5.27.1.18): only the Copy formats of bytes 5:4 make a difference here."""
-        behavior = self.data(FeatureId.HOST_BEHAVIOR_SUPPORT)
+        behavior = self.behavior
         self._machine.set_limits({"cdfe": int.from_bytes(behavior[4:6], "little")})
 
     def give(self, sqe: Sqe, data: bytes) -> None:

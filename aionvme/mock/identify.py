@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from aionvme.mock import persistent
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.config_space import VENDOR
 from aionvme.mock.feature_table import MAX_TMT, MIN_TMT, POWER_STATES, WARNING_KELVIN
@@ -19,6 +20,7 @@ from aionvme.spec.identify import (
     IdentifyController,
     IdentifyNamespace,
     LbaFormat,
+    Lpa,
     NamespaceDescriptor,
     Nidt,
     Oacs,
@@ -32,6 +34,7 @@ from aionvme.spec.identify_sets import (
     IdentifyNvmController,
     IdentifyNvmNamespace,
 )
+from aionvme.spec.intel import INTEL_VID
 from aionvme.spec.opcodes import Cns, CommandSet
 from aionvme.spec.status import StatusCode
 
@@ -171,6 +174,8 @@ class Identify:
             return bytes(_NBYTES)
         return IdentifyIndependentNamespace(
             nmic=int(self._subsystem.inventory.is_shared(allocated)),
+            anagrpid=int(self._options.ana),
+            endgid=int(self._options.fdp > 0),
             rescap=_rescap(self._options),
             fpi=_fpi(sqe.nsid, self._subsystem),
             nstat=int(self._is_active(allocated)),
@@ -219,29 +224,54 @@ def _fpi(nsid: int, subsystem: Subsystem) -> int:
     return Fpi(supported=1, remaining=min(max(int(left / (end - begun) * 100), 1), 100) if end else 0).value
 
 
+def subsystem_nqn(subsystem: Subsystem) -> str:
+    """SUBNQN."""
+    return f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}"
+
+
+def vendor_of(options: MockOptions) -> int:
+    """PCI vendor of the device."""
+    return INTEL_VID if options.intel else VENDOR
+
+
 def _rescap(options: MockOptions) -> int:
     """All types, persistence, and Ignore Existing Key as of 1.3."""
     return 0xFF if options.commands.oncs & RESERVATIONS else 0
 
 
+def _ctratt(options: MockOptions, subsystem: Subsystem) -> int:
+    """128-bit host identifier, permissive mode, recovery levels, endurance groups and FDP, guards over 16 bits."""
+    commands, groups = options.commands, options.fdp > 0
+    extended_formats = any(form.guard == 64 for form in subsystem.inventory.forms)
+    return (
+        1
+        | 1 << 1
+        | (commands.rrls > 0) << 3
+        | groups << 4
+        | commands.tbkas << 6
+        | extended_formats << 15
+        | groups << 19
+    )
+
+
 def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revision: str) -> IdentifyController:
     commands = options.commands
     inventory = subsystem.inventory
-    extended_formats = any(form.guard == 64 for form in inventory.forms)
     return IdentifyController(
-        vid=VENDOR,
-        ssvid=VENDOR,
+        vid=vendor_of(options),
+        ssvid=vendor_of(options),
         sn=options.serial,
         mn=options.model,
         fr=revision,
         rab=6,
         mdts=options.mdts,
-        cmic=subsystem.shared << 1,
+        cmic=subsystem.shared << 1 | options.ana << 3,
         cntlid=cntlid,
         ver=0x00020000,
-        oaes=1 << 8,  # namespace attribute notices
-        # 128-bit host identifier, permissive mode, read recovery levels; guards of more than 16 bits
-        ctratt=1 | 1 << 1 | (commands.rrls > 0) << 3 | extended_formats << 15,
+        # Notices of namespace attributes, telemetry, and asymmetric access.
+        oaes=1 << 8 | (Lpa(options.lpa).telemetry and 1 << 10) | options.ana << 11,
+        ctratt=_ctratt(options, subsystem),
+        kas=commands.kas,
         rrls=commands.rrls,
         apsta=1,
         hctma=1,
@@ -257,12 +287,19 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         aerl=options.event_limit - 1,
         frmw=FRMW,
         fwug=GRANULARITY // 4096,
-        lpa=1 << 1 | 1 << 2 | 1 << 5,  # command effects, extended data, supported log pages
+        lpa=options.lpa,
+        pels=persistent.UNITS if Lpa(options.lpa).persistent_events else 0,
         elpe=ERROR_LOG_ENTRIES - 1,
         npss=len(POWER_STATES) - 1,
         wctemp=WARNING_KELVIN,
         cctemp=CRITICAL_KELVIN,
         oacs=_OACS | options.shadow_doorbells << 8,
+        endgidmax=int(options.fdp > 0),
+        # All states are reported; there is one group.
+        anatt=10 * options.ana,
+        anacap=0x1F * options.ana,
+        anagrpmax=int(options.ana),
+        nanagrpid=int(options.ana),
         tnvmcap=inventory.capacity,
         unvmcap=inventory.unallocated,
         edstt=subsystem.self_test.minutes,
@@ -277,7 +314,7 @@ def _controller(options: MockOptions, subsystem: Subsystem, cntlid: int, revisio
         ocfs=commands.ocfs,
         sgls=commands.sgls,
         vwc=0b111,  # present; Flush takes FFFFFFFFh
-        subnqn=f"nqn.2014-08.org.nvmexpress:uuid:{_name(0, subsystem)}",
+        subnqn=subsystem_nqn(subsystem),
         psd=POWER_STATES,
     )
 
@@ -302,6 +339,8 @@ def _namespace(
         dlfeat=1 | 1 << 3,  # a deallocated block reads as zeros, with a guard of FFh; so does DEAC
         noiob=config.noiob,
         nvmcap=config.size,
+        anagrpid=int(options.ana),
+        endgid=int(options.fdp > 0),
         nguid=_nguid(nsid, subsystem, allocated.life),
         eui64=_eui64(nsid, subsystem, allocated.life),
     )

@@ -211,6 +211,10 @@ cdef class Machine(Engine):
         """Bytes that one command may move."""
         return self.core.max_transfer
 
+    @max_transfer.setter
+    def max_transfer(self, size_t nbytes):
+        self.core.max_transfer = nbytes
+
     def set_limits(self, dict limits):
         """What it can be told to do: some or all of the fields of `Limits`."""
         cdef Limits *own = &self.core.limits

@@ -16,6 +16,8 @@ from aionvme.pci.address import parse_size
 __all__ = ["DRIVES", "MockOptions", "MoreOptions", "NamespaceConfig"]
 
 MiB = 1 << 20
+#: Command effects, extended data, telemetry with data area 4, persistent events, supported log pages.
+LPA = 0x7E
 PAGE = 4096
 #: A thread of its own; by `MockController.step`; in callbacks of the event loop that opens it.
 DRIVES = ("thread", "step", "loop")
@@ -27,6 +29,12 @@ def _within(low: float, high: float) -> Any:
             raise UsageError(f"{attribute.name} must be from {low} to {high}, not {value}")
 
     return check
+
+
+def _blocks(_instance: Any, _attribute: Any, value: int) -> None:
+    # Last blocks of data areas 1 to 3 have 16 bits.
+    if not 0 <= value <= 65535 * 512 or value % 512:
+        raise UsageError(f"telemetry must be a multiple of 512 up to {65535 * 512}, not {value}")
 
 
 def _lba(_instance: Any, _attribute: Any, value: int) -> None:
@@ -144,9 +152,9 @@ def _those(kind: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if name in kind.__annotations__}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class MockOptions:
-    """How a mock controller is made. See `MockController`."""
+    """How a mock controller is made, and what `MockController.change` made of it. All parts have this object."""
 
     namespaces: Sequence[NamespaceConfig]
     storage: str | os.PathLike[str] | None = None
@@ -168,6 +176,11 @@ class MockOptions:
     drive: str = attrs.field(default="thread", validator=_one_of_drives)
     cmb: int = attrs.field(default=0, converter=_whole_pages, validator=_within(0, 1 << 30))
     shadow_doorbells: bool = True
+    intel: bool = False
+    lpa: int = attrs.field(default=LPA, validator=_within(0, LPA))
+    telemetry: int = attrs.field(default=64 << 10, validator=_blocks)
+    ana: bool = False
+    fdp: int = attrs.field(default=0, validator=_within(0, 128))
     commands: Commands = attrs.field(factory=Commands)
     media: MediaOptions = attrs.field(factory=MediaOptions)
 
@@ -266,6 +279,11 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "sts": (int, "0"),
     "cmb": (parse_size, "64KiB"),
     "shadow_doorbells": (_switch, "0|1"),
+    "intel": (_switch, "0|1"),
+    "lpa": (_number, "0x7E"),
+    "telemetry": (parse_size, "64KiB"),
+    "ana": (_switch, "0|1"),
+    "fdp": (int, "0"),
     "max_namespaces": (int, "16"),
     "capacity": (parse_size, "1GiB"),
     "format_time": (float, "0"),

@@ -45,6 +45,7 @@ class Registers:
 
     Attributes:
         stuck: RDY never changes any more.
+        fatal: CFS is set whenever the controller is enabled.
         gone: The device was removed: all registers read as ones.
     """
 
@@ -56,7 +57,9 @@ class Registers:
         self._ready_at: float | None = None  # when RDY follows EN
         self._shut_down_at: float | None = None
         self.stuck = False
+        self.fatal = False
         self.gone = False
+        admin.fail = self.fail
         self.reset()
 
     @property
@@ -82,6 +85,13 @@ class Registers:
         self._machine.set_irq_mask(0)
         self._admin.reset()
 
+    def subsystem_was_reset(self) -> None:
+        """NVM subsystem reset (3.7.1): as after power on, and CSTS says why."""
+        if not self.gone:
+            self.reset()
+            self._admin.power_loss()
+            self._machine.set32(CSTS, NSSRO)
+
     def remove(self) -> None:
         """Surprise removal."""
         with self._machine:
@@ -100,6 +110,8 @@ class Registers:
 
     def refresh(self) -> None:
         """What has become due by now: RDY following EN, the end of a shutdown."""
+        if self._admin.keep_alive.expired():
+            self.fail()
         if self._ready_at is None and self._shut_down_at is None:
             return
         with self._machine:
@@ -126,6 +138,9 @@ class Registers:
 
     def write32(self, offset: int, value: int) -> None:
         """A write of one dword; to a read-only or reserved register it does nothing."""
+        if offset == NSSR and value == _NSSR_MAGIC and not self.gone:
+            self._admin.reset_subsystem()
+            return
         with self._machine as machine:
             if self.gone:
                 return
@@ -133,10 +148,6 @@ class Registers:
                 self._write_cc(value & _CC_BITS)
             elif offset in (INTMS, INTMC):
                 self._mask(offset, value)
-            elif offset == NSSR and value == _NSSR_MAGIC:
-                self.reset()
-                self._admin.power_loss()
-                machine.set32(CSTS, NSSRO)
             elif offset == CSTS and value & NSSRO:
                 machine.set32(CSTS, machine.get32(CSTS) & ~NSSRO)  # write 1 to clear
             elif offset == AQA:
@@ -181,7 +192,7 @@ class Registers:
     def _enable(self, cc: int) -> None:
         machine = self._machine
         machine.set32(CSTS, machine.get32(CSTS) & NSSRO)
-        if not self._may_enable(cc):
+        if self.fatal or not self._may_enable(cc):
             machine.set32(CSTS, machine.get32(CSTS) | CFS)
             return
         aqa = machine.get32(AQA)

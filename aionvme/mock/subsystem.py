@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aionvme.errors import UsageError
@@ -53,6 +54,7 @@ class Subsystem:
         self._machines: list[Machine | None] = []  # by member; None for one that left, or is being made
         self._admins: list[Admin | None] = []
         self._changes: list[set[int]] = []  # namespaces that a controller has not been told of yet
+        self._resets: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}
         self.reservations = Reservations(self)
         self.formatting: dict[int, tuple[float, float]] = {}
         self.sanitizing = Sanitizing(self, options.media)
@@ -82,10 +84,11 @@ class Subsystem:
             self._changes.append(set())
             return len(self._machines) - 1
 
-    def join(self, member: int, machine: Machine, admin: Admin) -> None:
-        """The controller in this place is made."""
+    def join(self, member: int, machine: Machine, admin: Admin, reset: Callable[[], None]) -> None:
+        """The controller in this place is made; `reset` is what an NVM subsystem reset does to it."""
         with self.lock:
             self._machines[member], self._admins[member] = machine, admin
+            self._resets[member] = weakref.WeakMethod(reset)
             machines = [machine for machine in self._machines if machine is not None]
         if self.shared:
             for each in machines:
@@ -95,11 +98,19 @@ class Subsystem:
             self.inventory.joined(member)
         self.reservations.publish()
 
+    def reset(self) -> None:
+        """NVM subsystem reset: of one controller after the other, in whatever state it is."""
+        for reset in [reset for reset in self._resets.values() if reset() is not None]:
+            call = reset()
+            if call is not None:
+                call()
+
     def leave(self, member: int) -> None:
         """The controller in this place is closed."""
         with self.lock:
             self._machines[member] = self._admins[member] = None
             self.inventory.left(member)
+            self._resets.pop(member, None)
             last = not any(self._machines)
         if last:
             self.clock.close()

@@ -18,6 +18,9 @@ cdef class QueuePair(Waking):
     cdef object context
     cdef object call_soon
     cdef object host
+    cdef readonly object home       # loop and thread, for those who are elsewhere
+    cdef bint debug                 # the loop was in debug mode
+    cdef object unpolled            # timer that tells of commands on a manual queue pair that nobody polls
     cdef object poller
     cdef list idle_waiters
     cdef double default_timeout

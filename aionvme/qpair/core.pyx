@@ -22,7 +22,8 @@ from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
-from aionvme.qpair.poller import Poller
+from aionvme.qpair.home import Home
+from aionvme.qpair.poller import Poller, look_for_polls
 from aionvme.qpair.request import report
 from aionvme.qpair.waking import call_weakly
 
@@ -61,9 +62,10 @@ cdef class QueuePair(Waking):
     """
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
-                 batching=None, name=None, **rings):
+                 loop_timeout=5.0, batching=None, name=None, **rings):
         Waking.__init__(self, **rings)
         self.loop = loop
+        self.home = Home(loop, loop_timeout)
         self.host = host
         self.mode = _MODES[completion]
         self.irq_fd = -1
@@ -78,6 +80,7 @@ cdef class QueuePair(Waking):
         self.context = copy_context()
         if loop is not None:
             self.call_soon = loop.call_soon
+            self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
         self.use_interrupt(irq_fd)
 
@@ -120,11 +123,16 @@ cdef class QueuePair(Waking):
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
         if <unsigned long>_get_ident() != self.thread:
-            raise WrongLoopError(f"{self!r} belongs to another thread: allocate a queue pair in each thread")
+            raise WrongLoopError(f"{self!r} belongs to another thread: {self._instead()}")
         running = _get_running_loop()
         if running is not self.loop and (running is not None or self.mode != MANUAL):
-            raise WrongLoopError(f"{self!r} belongs to another event loop: use it in the loop that allocated it")
+            raise WrongLoopError(f"{self!r} belongs to another event loop: {self._instead()}")
         return 0
+
+    def _instead(self):
+        if self.ring.qid == 0:
+            return "call what concerns the controller in its own loop (asyncio.run_coroutine_threadsafe)"
+        return "allocate a queue pair in each loop"
 
     cdef int submit(self, Request request, object timeout, object when_full, bint urgent=False) except -1:
         """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
@@ -206,6 +214,8 @@ cdef class QueuePair(Waking):
         if self.scheduled or self.loop is None:
             return 0
         if self.mode == MANUAL and not (self.unattended or self.closing or self.finishing):
+            if self.debug and self.unpolled is None:
+                self.unpolled = look_for_polls(self)
             return 0
         try:
             self.call_soon(self.turn, context=self.context)
@@ -293,6 +303,9 @@ cdef class QueuePair(Waking):
         cdef bint directly
         if <unsigned long>_get_ident() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread")
+        if self.unpolled is not None:
+            self.unpolled.cancel()
+            self.unpolled = None
         if self.delivering:
             return 0
         directly = self.loop is None or _get_running_loop() is not self.loop or _current_task(self.loop) is None
@@ -408,66 +421,3 @@ cdef class QueuePair(Waking):
         if self.host is not None:
             self.host.escalate(text)
         return 0
-
-    # -- for the controller --------------------------------------------------------------------------------------------
-
-    def set_host(self, host):
-        """Who aborts a command and resets the controller, where that is made after the queue pair."""
-        self.host = host
-
-    def check_open(self):
-        """Raises what a command would raise: closed, lost, failed, or another loop."""
-        self.check_usable()
-
-    def suspend(self):
-        """Posts nothing until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait."""
-        self.suspended = self.muted = True
-
-    def resume(self):
-        """Posts what waited."""
-        if self.broken:
-            return
-        self.suspended = self.muted = False
-        self.feed()
-        self.schedule()
-
-    def limit_transfer(self, size_t nbytes):
-        """No command transfers more than `nbytes` from now on; 0 for no further limit."""
-        if nbytes and nbytes < self.max_transfer:
-            self.max_transfer = nbytes
-
-    def refuse(self, exception):
-        """Takes no more commands: a call raises this exception."""
-        if self.refusal is None:
-            self.refusal = exception
-
-    def hold_poller(self):
-        """Keeps the poller's task until `release_poller`: a recovery is under way that commands depend on."""
-        if self.poller is not None:
-            self.poller.hold()
-
-    def release_poller(self):
-        """Takes one `hold_poller` back."""
-        if self.poller is not None:
-            self.poller.release()
-
-    async def wait_idle(self):
-        """Waits until every command has ended and its waiter was told."""
-        self.closing = True
-        while not self.idle():
-            waiter = self.loop.create_future()
-            self.idle_waiters.append(waiter)
-            self.schedule()
-            await waiter
-
-    def dispose(self):
-        """Gives everything back. Nothing is outstanding, and the device knows no such queue."""
-        self.refuse(UsageError(f"{self!r} is closed"))
-        for timer in (self.timer, self.guard):
-            if timer is not None:
-                timer.cancel()
-        self.timer = self.guard = None
-        self.use_interrupt(-1)
-        self.give_back()
-        if self.poller is not None:
-            self.poller.stop()

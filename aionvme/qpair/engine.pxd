@@ -8,6 +8,11 @@ from aionvme.qpair.request cimport Request
 from aionvme.qpair.ring cimport Cqe, ReapResult, Ring
 
 
+cdef enum:
+    # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
+    MAX_PIECE_BYTES = 1 << 20
+
+
 cdef class Engine(Pieces):
     cdef Ring ring
     # Requests that wait for a slot, in call order, and requests that have ended and whose waiters were not yet told.

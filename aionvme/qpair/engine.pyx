@@ -26,8 +26,6 @@ from aionvme.qpair.ring cimport (
 from aionvme.spec.status import StatusCode
 
 cdef enum:
-    # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
-    MAX_PIECE_BYTES = 1 << 20
     # Room for an SGL of at least so many bytes where the controller has SGLs.
     LEAST_SGL_BYTES = 1024
     # SC and SCT of a status field.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 
 class _Closable(Protocol):
@@ -15,16 +16,25 @@ T = TypeVar("T", bound=_Closable)
 
 
 class Opening(Generic[T]):
-    """Not yet open: `await` it, or enter it once with `async with`."""
+    """Not yet open: `await` it, or enter it once with `async with`.
 
-    def __init__(self, open_it: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    One that is dropped without either warns, as a coroutine does that was never awaited.
+    """
+
+    _begun = True  # until it is made
+
+    def __init__(self, open_it: Callable[[], Coroutine[Any, Any, T]], name: str) -> None:
         self._open_it = open_it
+        self._name = name
         self._opened: T | None = None
+        self._begun = False
 
     def __await__(self) -> Generator[Any, None, T]:
+        self._begun = True
         return self._open_it().__await__()
 
     async def __aenter__(self) -> T:
+        self._begun = True
         self._opened = await self._open_it()
         return self._opened
 
@@ -33,3 +43,19 @@ class Opening(Generic[T]):
     ) -> None:
         if self._opened is not None:
             await self._opened.close()
+
+    if not TYPE_CHECKING:  # They know that there is no such attribute.
+
+        def __getattr__(self, name: str) -> None:
+            raise AttributeError(
+                f"{self!r} has no {name!r}: it is not open yet; `await` it, or enter it by `async with`",
+                name=name,
+                obj=self,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Opening of {self.__dict__.get('_name', 'nothing')}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if not self._begun:
+            _warn(f"{self._name} was never awaited", RuntimeWarning, source=self)

@@ -8,6 +8,8 @@ request to finish, and its task ends when no command is outstanding, so that eve
 from __future__ import annotations
 
 import asyncio
+import logging
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.core import QueuePair
 
 T = TypeVar("T")
+logger = logging.getLogger("aionvme")
 
 
 class _Ended(asyncio.Future[None]):
@@ -76,7 +79,8 @@ class Poller:
 
     def stop(self) -> None:
         """The queue pair is closed."""
-        self._ended.end()
+        if not self._ended.get_loop().is_closed():
+            self._ended.end()
 
 
 class _Drive(Generic[T]):
@@ -156,3 +160,21 @@ async def wait_to_end(future: asyncio.Future[T]) -> T:
 async def run_to_end(coro: Coroutine[Any, Any, T]) -> T:
     """Runs `coro` to its end whatever is cancelled meanwhile; a cancellation is raised after the end."""
     return await wait_to_end(start_to_end(coro, asyncio.get_running_loop()))
+
+
+UNPOLLED_SECONDS = 1.0
+
+
+def look_for_polls(qp: QueuePair) -> asyncio.TimerHandle:
+    """Says, by and by, that nobody polls a "manual" queue pair that has commands; unless it is cancelled."""
+    return qp.get_loop().call_later(UNPOLLED_SECONDS, _not_polled, weakref.ref(qp))
+
+
+def _not_polled(ref: weakref.ref[QueuePair]) -> None:
+    qp = ref()
+    if qp is not None and qp.outstanding:
+        logger.warning(
+            "%r: has had a command for %g s, and nobody calls process_completions()",
+            qp,
+            UNPOLLED_SECONDS,
+        )

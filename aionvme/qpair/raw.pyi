@@ -4,12 +4,12 @@ from typing import Any
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from aionvme.qpair.core import QueuePair
+from aionvme.qpair.governed import GovernedQueuePair
 from aionvme.qpair.request import Completion, Request
 
 _Memory = Buffer | NDArray[Any]
 
-class AdminQueuePair(QueuePair):
+class AdminQueuePair(GovernedQueuePair):
     @property
     def max_transfer_bytes(self) -> int: ...
     def submit_admin(

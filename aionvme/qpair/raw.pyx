@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.qpair.core cimport QueuePair
+from aionvme.qpair.governed cimport GovernedQueuePair
 from aionvme.qpair.request cimport PRP_ONLY, Request
 from aionvme.qpair.ring cimport SQE_BYTES
 from aionvme.qpair.transfer cimport check_when_full, new_request
@@ -71,7 +72,7 @@ cdef Request send_raw(QueuePair qp, Request request, object timeout, object when
     return request
 
 
-cdef class AdminQueuePair(QueuePair):
+cdef class AdminQueuePair(GovernedQueuePair):
     """The admin queue pair: raw commands with a decoder; the controller's own."""
 
     @property

@@ -1,7 +1,7 @@
 # Reads, writes and compares: what they share.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from aionvme.qpair.core cimport QueuePair
+from aionvme.qpair.governed cimport GovernedQueuePair
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
 
@@ -12,7 +12,7 @@ cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_
 cdef object check_when_full(object when_full)
 
 
-cdef class TransferQueuePair(QueuePair):
+cdef class TransferQueuePair(GovernedQueuePair):
     cdef readonly object limits
 
     cdef int check_namespace(self, Namespace ns) except -1

@@ -2,15 +2,17 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
-from aionvme.qpair.core import QueuePair
+from aionvme.qpair.governed import GovernedQueuePair
 from aionvme.qpair.limits import Limits
 from aionvme.qpair.request import Request
 
 @disjoint_base
-class TransferQueuePair(QueuePair):
+class TransferQueuePair(GovernedQueuePair):
     @property
     def limits(self) -> Limits: ...
     # The others are those of a QueuePair.
     def __init__(self, *, limits: Limits, **others: Any) -> None: ...
+    def renew(self, limits: Limits, max_transfer: int) -> None: ...
+    def _take_limits(self, limits: Limits) -> None: ...
     def _choose_pointers(self, request: Request, sgl: bool | None) -> None: ...
     def _direct(self, request: Request, opcode: int, dtype: int, dspec: int) -> None: ...

@@ -9,8 +9,8 @@ from libc.string cimport memset
 
 from aionvme.errors import UsageError
 from aionvme.qpair.bounce cimport Bounce
-from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.describe cimport ALL_DESCRIBED, SGL_BIT_BUCKETS, SGL_DWORDS, Described
+from aionvme.qpair.governed cimport GovernedQueuePair
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
@@ -67,7 +67,10 @@ cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
 
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
     """A request that owns nothing yet."""
-    cdef Request request = Request.__new__(Request)
+    cdef Request request
+    if cb_fn is not None and not callable(cb_fn):
+        raise TypeError(f"cb_fn must be callable or None, not {cb_fn!r}")
+    request = Request.__new__(Request)
     memset(&request.sqe, 0, SQE_BYTES)
     request.sqe.opcode = opcode
     request.sqe.nsid = nsid
@@ -84,11 +87,16 @@ cdef object check_when_full(object when_full):
     raise UsageError(f'when_full must be None or "error", not {when_full!r}')
 
 
-cdef class TransferQueuePair(QueuePair):
+cdef class TransferQueuePair(GovernedQueuePair):
     """The commands that move blocks between memory and a namespace."""
 
     def __init__(self, *, limits, **others):
+        self._take_limits(limits)
+        GovernedQueuePair.__init__(self, **others)
+
+    def _take_limits(self, limits):
         self.limits = limits
+        self.sgl_flags = 0
         # SGLS bits 1:0: 01b any alignment, 10b dwords (Base 2.0, 5.17.2.1).
         self.has_sgl = (limits.sgls & 3) in (1, 2)
         self.sgl_with_metadata = bool(limits.sgls >> 17 & 1)
@@ -97,7 +105,11 @@ cdef class TransferQueuePair(QueuePair):
             self.sgl_flags |= SGL_DWORDS
         if limits.sgls >> 16 & 1:
             self.sgl_flags |= SGL_BIT_BUCKETS
-        QueuePair.__init__(self, **others)
+
+    def renew(self, limits, max_transfer):
+        """What the controller says of itself after a reset. Nothing is in flight."""
+        self._take_limits(limits)
+        self.renew_max_transfer(max_transfer)
 
     # -- what every transfer checks ------------------------------------------------------------------------------------
 
@@ -112,7 +124,9 @@ cdef class TransferQueuePair(QueuePair):
         """Which blocks: checked against the namespace."""
         cdef uint64_t first = as_unsigned(lba, "lba", ANY64)
         count[0] = as_unsigned(nblocks, "nblocks", ANY64)
-        if count[0] == 0 or first >= ns.nblocks or count[0] > ns.nblocks - first:
+        if count[0] == 0:
+            raise UsageError("nblocks must be 1 or more, not 0")
+        if first >= ns.nblocks or count[0] > ns.nblocks - first:
             raise UsageError(
                 f"lba {lba}, nblocks {nblocks}: outside of the namespace, which has {ns.nblocks} blocks "
                 "(nblocks counts from 1)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class spdk_nvme_ctrlr_opts:
 
     Attributes:
         num_io_queues: I/O queue pairs to ask for.
+        use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them.
         io_queue_size: Entries of an I/O queue, of which one stays empty.
         arb_mechanism: SPDK_NVME_CC_AMS_*.
         arbitration_burst: As a power of two.
@@ -86,6 +88,7 @@ class spdk_nvme_ctrlr_opts:
     """
 
     num_io_queues: int = 64
+    use_cmb_sqs: bool = False
     io_queue_size: int = 257
     arb_mechanism: int = 0
     arbitration_burst: int = 0
@@ -104,6 +107,7 @@ class spdk_nvme_ctrlr_opts:
         """What ours are in SPDK's terms."""
         return cls(
             num_io_queues=opts.num_io_queues,
+            use_cmb_sqs=opts.use_cmb_sqs,
             io_queue_size=opts.io_queue_depth + 1,
             arb_mechanism=int(opts.arb_mechanism),
             arbitration_burst=opts.arbitration_burst,
@@ -118,9 +122,15 @@ class spdk_nvme_ctrlr_opts:
             io_timeout_ms=round(opts.io_timeout * 1000),
         )
 
+    def copy_from(self, other: spdk_nvme_ctrlr_opts) -> None:
+        """Has every field as another has it."""
+        for field in attrs.fields(spdk_nvme_ctrlr_opts):
+            setattr(self, field.name, getattr(other, field.name))
+
     def write_to(self, opts: ControllerOptions) -> None:
         """Sets ours; `UsageError` for what cannot be."""
         opts.num_io_queues = self.num_io_queues
+        opts.use_cmb_sqs = self.use_cmb_sqs
         opts.io_queue_depth = self.io_queue_size - 1
         opts.arb_mechanism = ArbMechanism(self.arb_mechanism)
         opts.arbitration_burst = self.arbitration_burst
@@ -164,6 +174,7 @@ class spdk_nvme_ns_cmd_ext_io_opts:
         apptag_mask, apptag: Application tag.
         cdw13: With SPDK_NVME_IO_FLAGS_STREAMS_DIRECTIVE, the stream in its upper half.
         memory_domain, accel_sequence: Not supported: anything but None is -ENOTSUP.
+        size, memory_domain_ctx: Not looked at.
     """
 
     io_flags: int = 0
@@ -173,6 +184,8 @@ class spdk_nvme_ns_cmd_ext_io_opts:
     cdw13: int = 0
     memory_domain: Any = None
     accel_sequence: Any = None
+    memory_domain_ctx: Any = None
+    size: int = 0
 
 
 @attrs.define
@@ -183,13 +196,25 @@ class spdk_nvme_dsm_range:
     length: int = 0
     starting_lba: int = 0
 
+    def __bytes__(self) -> bytes:
+        return struct.pack("<IIQ", self.attributes, self.length, self.starting_lba)
+
 
 @attrs.define
 class spdk_nvme_scc_source_range:
-    """A source range of Copy; `nlb` is 0's based, as in the specification."""
+    """A source range of Copy; `nlb` is 0's based, as in the specification.
+
+    The tags are for raw commands: `spdk_nvme_ns_cmd_copy` asks for no checks that would look at them.
+    """
 
     slba: int = 0
     nlb: int = 0
+    eilbrt: int = 0
+    elbat: int = 0
+    elbatm: int = 0
+
+    def __bytes__(self) -> bytes:
+        return struct.pack("<8xQH6xIHH", self.slba, self.nlb, self.eilbrt, self.elbat, self.elbatm)
 
 
 @attrs.define

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag, unique
 
 from aionvme.spec.bits import Bits, bits
-from aionvme.spec.opcodes import LogPageId
 
 
 @unique
@@ -187,16 +186,3 @@ def supported_events(*, oaes: int, lpa: int, pmr: bool = False) -> EventMask:
     if lpa & _LPA_TELEMETRY:
         mask |= EventMask.TELEMETRY
     return mask
-
-
-#: Of log pages that events name, how many bytes are read where no more is known of them.
-EVENT_PAGE_BYTES: dict[int, int] = {
-    LogPageId.ERROR_INFORMATION: 4096,
-    LogPageId.SMART: 512,
-    LogPageId.FIRMWARE_SLOT: 512,
-    LogPageId.CHANGED_NAMESPACES: 4096,
-    LogPageId.TELEMETRY_CONTROLLER: 512,
-    LogPageId.RESERVATION_NOTIFICATION: 64,
-    LogPageId.SANITIZE_STATUS: 512,
-    LogPageId.CHANGED_ZONES: 4096,
-}

@@ -172,7 +172,10 @@ class Machine:
             *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),
             "-device", f"virtio-rng-pci,bus=pcie.0,addr={SHARED_SLOT:#x}.1",
             "-blockdev", f"driver=file,node-name=hot-file,filename={image(folder, HOT_DRIVE, 1)}",
-            "-blockdev", f"driver=raw,node-name={_node(HOT_DRIVE)},file=hot-file",
+            "-blockdev", "driver=raw,node-name=hot-raw,file=hot-file",
+            # Without limits until a test sets them, so that commands are outstanding for as long as it likes.
+            "-object", "throttle-group,id=hot-limits",
+            "-blockdev", f"driver=throttle,node-name={_node(HOT_DRIVE)},throttle-group=hot-limits,file=hot-raw",
             "-device", f"pcie-root-port,id={HOT_PORT},bus=pcie.0,chassis=100,slot=100,addr={HOT_SLOT:#x}.0",
             "-device", f"edu,bus=pcie.0,addr={PLAIN_SLOT:#x}.0",
             *self.qemu_args,

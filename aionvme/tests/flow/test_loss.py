@@ -11,6 +11,7 @@ import time
 import pytest
 
 import aionvme
+from aionvme.admin.recovery import STORM_RESETS
 from aionvme.mock import MockController
 from aionvme.tests.flow.support import CREATE_SQ, IDENTIFY, Recorder, Rig, fetched, kinds, rig, turns, until
 
@@ -190,21 +191,42 @@ async def test_foreign_completion_of_an_idle_queue_pair_is_seen_at_the_next_comm
         assert not (await other.read(r.ns, r.buf, 0, 1)).status
 
 
-async def test_foreign_admin_completion_ends_the_controller() -> None:
-    """What the admin queue says cannot be believed any more: the controller has failed, in bounded time."""
+async def test_foreign_admin_completion() -> None:
+    """What the admin queue says cannot be believed any more: a reset makes it new, and everything goes on."""
     async with rig(admin_timeout=0) as r:
-        held = r.mock.hold(qid=0, opcode=IDENTIFY)
+        held = r.mock.hold(qid=0, opcode=IDENTIFY, count=1)
         request, read = r.ctrlr.identify(1), r.read()
         await read
         await until(lambda: held.commands)
         with Recorder() as recorder:
             r.mock.inject_cqe(0, cid=0x7777)
-            [ended] = await kinds([request])
-        assert ended in (RESET, FAILED)
+            assert await kinds([request]) == [RESET]
         assert recorder.messages
-        await until(lambda: r.ctrlr.closed)
-        with pytest.raises(FAILED):
+        await r.ctrlr.identify(1)
+        await r.works()
+
+
+async def test_storm_of_resets() -> None:
+    """A controller that needs a reset again and again has failed; each command ended, and it is said why."""
+    async with rig() as r:
+        with Recorder():
+            for _ in range(STORM_RESETS):
+                r.mock.inject_cqe(0, cid=0x7777)
+                await kinds([r.ctrlr.identify(1)])
+                await r.ctrlr._recovery.settled()
+                await r.works()
+            r.mock.inject_cqe(0, cid=0x7777)
+            await kinds([r.ctrlr.identify(1)])
+        with pytest.raises(FAILED, match="resets within"):
             r.read()
+
+
+async def test_resets_that_are_asked_for_are_no_storm() -> None:
+    """A user may reset as often as he likes."""
+    async with rig() as r:
+        for _ in range(STORM_RESETS + 2):
+            await r.ctrlr.reset()
+        await r.works()
 
 
 async def test_queue_pair_that_is_refused_after_a_reset_ends_the_controller() -> None:

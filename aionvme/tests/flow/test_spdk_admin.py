@@ -75,6 +75,20 @@ async def test_log_page_as_announced() -> None:
 
 
 @both_ways
+async def test_log_page_of_several_commands() -> None:
+    """What is longer than one command transfers is in the payload at the one callback."""
+    async with stage(MockController(mdts=8192)) as on:
+        content = bytes(range(256)) * 80
+        on.mock.set_log_page(0xC7, content)
+        page = bytearray(len(content))
+        code = spdk.spdk_nvme_ctrlr_cmd_get_log_page(on.ctrlr, 0xC7, ALL_NS, page, len(page), 0, on.cb, "arg")
+        assert code == 0
+        ((arg, cpl),) = await on.admin()
+        assert (arg, spdk.spdk_nvme_cpl_is_success(cpl), bytes(page)) == ("arg", True, content)
+        assert on.calls == []
+
+
+@both_ways
 async def test_log_page_with_further_bits() -> None:
     """Bits of command dwords 10, 11 and 14, and an offset, reach the controller beside the driver's own."""
     async with stage() as on:
@@ -122,6 +136,7 @@ async def test_what_is_supported() -> None:
         has_feature = spdk.spdk_nvme_ctrlr_is_feature_supported
         assert has_page(on.ctrlr, spdk.SPDK_NVME_LOG_ERROR)
         assert not has_page(on.ctrlr, 0xC5)
+        assert has_page(on.ctrlr, 0x0D)
         assert has_feature(on.ctrlr, spdk.SPDK_NVME_FEAT_ARBITRATION)
         assert not has_feature(on.ctrlr, 0xC5)
 

@@ -42,13 +42,16 @@ async def _there_and_back(
 
 
 async def metadata_beside_an_sgl(device: Device) -> None:
-    """Where SGLs go beside separate metadata they may be asked for, and the same is stored; elsewhere that is refused."""
+    """SGLs beside separate metadata may be asked for where the controller has them, and the same is stored."""
     async with opened(device) as disk:
         lba, nblocks = disk.at(36), 7
         data, metadata = pattern(9600, nblocks * disk.size), pattern(9601, nblocks * device.layout.metadata)
         out, back = (memoryview(disk.ctrlr.dma_alloc(len(metadata))) for _ in range(2))
         if not _sgls(disk, IN_ONE_PIECE, BY_AN_SGL):
-            with disk.ctrlr.dma_alloc(len(data)) as buf, pytest.raises(aionvme.UsageError, match="SGLS bits 17"):
+            with (
+                disk.ctrlr.dma_alloc(len(data)) as buf,
+                pytest.raises(aionvme.UsageError, match="SGLS bits 17"),
+            ):
                 disk.qp.write(disk.ns, buf, lba, nblocks, metadata=out, sgl=True)
             await _there_and_back(disk, lba, data, out, back, metadata)
             return
@@ -56,7 +59,9 @@ async def metadata_beside_an_sgl(device: Device) -> None:
         # What only an SGL can say goes by one, metadata or not.
         with stale(disk.ctrlr, 3 * len(data)) as odd:
             parts = [memoryview(odd)[4:8], memoryview(odd)[PAGE + 12 :][: len(data) - 4]]
-            await disk.qp.write(disk.ns, fill(disk.ctrlr.dma_alloc(len(data)), data), lba, nblocks, metadata=out)
+            await disk.qp.write(
+                disk.ns, fill(disk.ctrlr.dma_alloc(len(data)), data), lba, nblocks, metadata=out
+            )
             request = disk.qp.readv(disk.ns, parts, lba, nblocks, metadata=back)
             await request
             assert request.used_sgl
@@ -73,7 +78,7 @@ def _scattered(ctrlr: Any, count: int) -> tuple[Any, list[Any]]:
 
 
 async def metadata_in_several_places(device: Device) -> None:
-    """Metadata that is cut between two blocks, or within one's, goes where the controller can say it, and nowhere else."""
+    """Metadata that is cut between two blocks, or within one's, goes along where the controller can be told of it."""
     async with opened(device) as disk:
         more = device.layout.metadata
         out, held = _scattered(disk.ctrlr, 3)
@@ -84,7 +89,7 @@ async def metadata_in_several_places(device: Device) -> None:
             lba = disk.at(37) + 12 * number
             places = [memory[offset : offset + len(metadata)] for memory in (out, back)]
             if _sgls(disk, BY_AN_SGL):
-                await _there_and_back(disk, lba, data, *map(memoryview, places), metadata)
+                await _there_and_back(disk, lba, data, memoryview(places[0]), memoryview(places[1]), metadata)
                 continue
             with fill(disk.ctrlr.dma_alloc(len(data)), data) as buf:
                 if number == 0:
@@ -95,7 +100,9 @@ async def metadata_in_several_places(device: Device) -> None:
                     disk.record(lba, data, metadata)
                 else:
                     before = disk.qp.counters["completions"]
-                    with pytest.raises(aionvme.UsageError, match=f"metadata: byte {4 * more + 4} is elsewhere"):
+                    with pytest.raises(
+                        aionvme.UsageError, match=f"metadata: byte {4 * more + 4} is elsewhere"
+                    ):
                         disk.qp.write(disk.ns, buf, lba, nblocks, metadata=places[0])
                     assert disk.qp.counters["completions"] == before
         for registration in (*held, *more_held):

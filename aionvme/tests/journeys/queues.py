@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -80,6 +81,53 @@ async def several_queue_pairs(device: Device) -> None:
         async with ctrlr.alloc_io_qpair() as again:
             assert again.qid == 1
     device.record_blocks(lba, data)
+
+
+async def two_loops_in_two_threads(device: Device) -> None:
+    """Each loop has its own queue pair, and reads what the other wrote, before and after a reset."""
+    async with device.connect() as ctrlr:
+        ns, size = ctrlr.namespaces[1], device.block_size
+        half = max(device.many // 4, 16)
+        lba = device.blocks(16 * MiB)
+        data = pattern(7500, 2 * half * size)
+        out, back = fill(ctrlr.dma_alloc(len(data)), data), stale(ctrlr, len(data))
+
+        async def move(qp: aionvme.IoQueuePair, first: int, write: bool) -> None:
+            move_one = qp.write if write else qp.read
+            buf = memoryview(out if write else back)
+            await asyncio.gather(
+                *(move_one(ns, buf[n * size :], lba + n, 1) for n in range(first, first + half))
+            )
+
+        async def away(first: int, write: bool) -> int:
+            async with ctrlr.alloc_io_qpair(depth=8) as qp:
+                assert qp.get_loop() is asyncio.get_running_loop()
+                await move(qp, first, write)
+                return qp.counters["completions"]
+
+        async def stay(qp: aionvme.IoQueuePair) -> None:
+            await move(qp, half, True)
+            await qp.flush(ns)
+
+        async with ctrlr.alloc_io_qpair(depth=8) as qp:
+            completions, _ = await asyncio.gather(_in_another_loop(away(0, True)), stay(qp))
+            assert completions == half
+            await ctrlr.reset()
+            completions, _ = await asyncio.gather(_in_another_loop(away(half, False)), move(qp, 0, False))
+            assert completions == half
+        assert bytes(back) == data
+    device.record_blocks(lba, data)
+
+
+async def _in_another_loop(coro: Coroutine[Any, Any, int]) -> int:
+    """What a coroutine gives that runs in a loop of its own, of the same kind, in a thread of its own."""
+    kind = type(asyncio.get_running_loop())
+
+    def live() -> int:
+        with asyncio.Runner(loop_factory=kind) as runner:
+            return runner.run(coro)
+
+    return await asyncio.to_thread(live)
 
 
 async def polled(device: Device) -> None:
@@ -198,6 +246,7 @@ async def a_callback_submits_the_next(device: Device) -> None:
 WRITING = (
     more_than_the_depth,
     several_queue_pairs,
+    two_loops_in_two_threads,
     polled,
     by_interrupt,
     adaptive,

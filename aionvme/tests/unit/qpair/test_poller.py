@@ -200,7 +200,7 @@ def _opener(things: list[Thing], error: BaseException | None = None) -> Callable
         things.append(Thing())
         return things[-1]
 
-    return lambda: Opening(open_it)
+    return lambda: Opening(open_it, "thing()")
 
 
 async def test_awaited_opening_is_the_callers() -> None:
@@ -236,5 +236,20 @@ async def test_opening_that_fails() -> None:
 
 
 def test_opening_that_is_never_used() -> None:
-    """It has not begun anything, so that there is nothing to warn of."""
-    _opener([])()
+    """Dropped without `await`, it warns as a coroutine does; it has not begun anything."""
+    things: list[Thing] = []
+    with pytest.warns(RuntimeWarning, match=r"thing\(\) was never awaited"):
+        _opener(things)()
+    assert things == []
+
+
+async def test_opening_is_not_what_it_opens() -> None:
+    """Whoever takes it for the open thing is told what to do; what looks for an attribute finds none."""
+    opening = _opener([])()
+    assert repr(opening) == "<Opening of thing()>"
+    with pytest.raises(
+        AttributeError, match=r"has no 'closed': it is not open yet; `await` it, or .*`async with`"
+    ):
+        opening.closed  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(opening, "closed")
+    assert (await opening).closed == 0

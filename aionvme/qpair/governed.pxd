@@ -1,0 +1,8 @@
+# The queue pair as its controller has it.
+from aionvme.qpair.core cimport QueuePair
+from aionvme.qpair.request cimport Request
+
+
+cdef class GovernedQueuePair(QueuePair):
+    cdef list kept                  # requests that were ended, with the memory that the device may still write
+    cdef bint keeping

@@ -1,0 +1,1 @@
+"""Queue pairs in other loops and threads than their controller's."""
