@@ -387,9 +387,11 @@ def test_persistence(hosts: list[Host]) -> None:
     assert first.raw.admin.run(0x0A, nsid=3, cdw10=0x83).code == 0x0B
     assert first.acquire(EA, 1) == 0
     second.raw.function.write32(NSSR, 0x4E564D65)
+    first.enable(ONE)
     assert first.registered() == [(1, 1, 1, ONE)]
     assert first.register(1, flags=2 << 30) == 0
     second.raw.function.write32(NSSR, 0x4E564D65)
+    first.enable(ONE)
     assert first.registered() == []
 
 
