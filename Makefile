@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 BIN := $(VENV)/bin
 TIERS ?= unit flow
 PYTEST_ARGS ?=
+# Processes that share the tests; 0 runs them in pytest's own, as --pdb needs.
+JOBS ?= 2
 EXAMPLES := $(wildcard examples)
 SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print)
 
@@ -26,7 +28,7 @@ demo: build ## run the driver against the mock device: no root, no drive
 test: build ## run the unit and flow tests: no root, no drive
 	@for tier in $(TIERS); do \
 		echo "== $$tier tests, $$($(BIN)/python --version)"; \
-		$(BIN)/python -m pytest aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
+		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
 	done
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)

@@ -23,7 +23,14 @@ SANITIZE = os.environ.get("AIONVME_SANITIZE", "")
 COMPILE = ["-O2", "-g0", "-Wall", "-fno-strict-aliasing", "-Werror=implicit-function-declaration"]
 LINK: list[str] = []
 if SANITIZE:
-    COMPILE += ["-g1", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
+    # -O1 takes two thirds of the time to compile, and the checks are the same.
+    COMPILE += [
+        "-O1",
+        "-g1",
+        "-fno-omit-frame-pointer",
+        f"-fsanitize={SANITIZE}",
+        "-fno-sanitize-recover=all",
+    ]
     LINK += [f"-fsanitize={SANITIZE}"]
 
 

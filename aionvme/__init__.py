@@ -45,10 +45,12 @@ from aionvme.spec.events import (
     OneShotEvent,
     SmartEvent,
 )
+from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
 from aionvme.spec.nvm import IoFlags
+from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.reservation import (
     AcquireAction,
     Cptpl,
@@ -87,6 +89,9 @@ __all__ = [
     "EventMask",
     "EventStream",
     "EventType",
+    "FeatureCapabilities",
+    "FeatureId",
+    "FeatureSelect",
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",

@@ -3,6 +3,7 @@
     python -m tools.full       # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests
     python -m tools.full --ci  # the newest other Python: unit tests, and those of asyncio's protocols and the loop's
                                # end; the compiled core's unit tests under sanitizers
+    python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
 
 Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
 not have is named in the table, and is no failure.
@@ -35,7 +36,12 @@ COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 SANITIZERS = "address,undefined"
 # These look at the repository, which an installed package is not.
 OF_THE_REPOSITORY = ("test_layers.py", "test_sources.py", "test_public_names.py", "test_loops.py", "tools")
-NOT_COPIED = (".git", ".cache", ".vm", ".venv*", "build", "dist", "*.so", "*.egg-info", "__pycache__")
+# What tests write while the copy is made is not to be copied either.
+NOT_COPIED = (
+    *(".git", ".cache", ".vm", ".venv*", "build", "dist", "*.so", "*.egg-info", "__pycache__"),
+    *(".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache"),
+)
+SANITIZED = WORK / "sanitized"
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -44,12 +50,17 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.full", description=__doc__.partition("\n")[0])
     parser.add_argument("--ci", action="store_true", help="only what CI has time for")
     parser.add_argument("--repeat", type=int, default=20, metavar="N", help="runs of the flow tests")
+    stage = parser.add_mutually_exclusive_group()
+    stage.add_argument("--prepare", action="store_true", help="with --ci: only make what it needs")
+    stage.add_argument("--prepared", action="store_true", help="with --ci: that was made")
     options = parser.parse_args(argv)
+    if options.prepare:
+        return prepare()
     table = Table()
     if options.ci:
         table.left_out(f"Python {THIS}", "`make test` runs it")
         other_pythons(table, newest_only=True)
-        under_sanitizers(table, COMPILED)
+        under_sanitizers(table, COMPILED, built=options.prepared)
     else:
         suite(table, f"Python {THIS}", Path(sys.executable), TIERS)
         other_pythons(table, newest_only=False)
@@ -58,6 +69,16 @@ def main(argv: Sequence[str]) -> int:
         repeated(table, options.repeat)
     table.show()
     return 1 if table.failed else 0
+
+
+def prepare() -> int:
+    """Make what CI's part needs: the newest other Python's environment, and the tree for the sanitizers."""
+    others = [found for found in interpreters.find_all() if found.version != THIS and found.path]
+    problems = [_build(found.version, found.path) for found in others[-1:] if found.path]
+    problems.append(_build_sanitized())
+    for problem in filter(None, problems):
+        print(f"FAILED: {problem}", flush=True)
+    return 1 if any(problems) else 0
 
 
 def suite(
@@ -97,33 +118,55 @@ def other_pythons(table: Table, *, newest_only: bool) -> None:
 
 def _on(table: Table, found: Interpreter, path: Path, paths: Sequence[str]) -> None:
     what = f"Python {found.version}"
-    folder = Path(".venvs", found.version)
     began = time.monotonic()
-    if problem := _run("make", "build", f"PYTHON={path}", f"VENV={folder}"):
+    if problem := _build(found.version, path):
         table.broke(what, began, problem)
     else:
-        suite(table, what, REPO / folder / "bin/python", paths)
+        suite(table, what, REPO / _venv(found.version) / "bin/python", paths)
 
 
-def under_sanitizers(table: Table, paths: Sequence[str]) -> None:
-    """Build a copy of the tree with the C compiler's sanitizers and run tests there."""
-    what, copy = f"sanitizers {SANITIZERS}", WORK / "sanitized"
-    began = time.monotonic()
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(REPO, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-    build = {"AIONVME_SANITIZE": SANITIZERS}
+def _venv(version: str) -> Path:
+    return Path(".venvs", version)
+
+
+def _build(version: str, path: Path) -> str:
+    """Make the environment of a Python, or find it made; say what went wrong."""
+    return _run("make", "build", f"PYTHON={path}", f"VENV={_venv(version)}")
+
+
+def _build_sanitized() -> str:
+    """Build a copy of the tree with the C compiler's sanitizers; say what went wrong."""
+    shutil.rmtree(SANITIZED, ignore_errors=True)
+    shutil.copytree(REPO, SANITIZED, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
     command = (sys.executable, "setup.py", "--quiet", "build_ext", "--inplace")
-    if problem := _run(*command, cwd=copy, environment=build):
+    return _run(*command, cwd=SANITIZED, environment={"AIONVME_SANITIZE": SANITIZERS})
+
+
+def under_sanitizers(table: Table, paths: Sequence[str], *, built: bool = False) -> None:
+    """Build the tree with sanitizers, unless it is, and run tests there."""
+    what = f"sanitizers {SANITIZERS}"
+    began = time.monotonic()
+    if not built and (problem := _build_sanitized()):
         table.broke(what, began, problem)
         return
+    # To files: what a process writes while pytest captures it is lost when the sanitizer ends it.
+    logs = REPORTS / "sanitizers"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
     # Objects by malloc, so that the sanitizer sees where one ends. Python itself leaves memory at exit.
     environment = {
         "LD_PRELOAD": " ".join(_library(name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")),
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1"
+        f":log_path={logs}/address",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:log_path={logs}/undefined",
         "PYTHONMALLOC": "malloc",
     }
-    suite(table, what, Path(sys.executable), paths, cwd=copy, environment=environment)
+    suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment)
+    reports = sorted(logs.iterdir())
+    for report in reports:
+        print(report.read_text(errors="replace"), flush=True)
+    if reports:
+        table.broke(f"{what}, their reports", began, f"{len(reports)} of them, see above")
 
 
 def _library(name: str) -> str:

@@ -14,6 +14,8 @@ REPO = Path(__file__).resolve().parents[1]
 PASSED = "passed"
 FAILED = "FAILED"
 NOT_RUN = "not run"
+# The tests of one run are shared by two processes, as in `make test`.
+SHARED = ("-n", "2", "--dist", "worksteal")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def pytest(
     """
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *SHARED]
     variables = os.environ | {"AIONVME_NO_SKIPS": "1"} | dict(environment or {})
     done = subprocess.run(
         [*command, *arguments], cwd=cwd, env=variables, check=False, stdin=subprocess.DEVNULL

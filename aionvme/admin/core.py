@@ -157,6 +157,8 @@ class Core:
         with contextlib.suppress(OSError, NvmeError):
             # A function that is gone cannot be told, and need not be.
             self.function.set_bus_master(False)
+            if self.cmb is not None:
+                self.cmb.switch_off(self.function)
         try:
             self.dma.close()
         except (OSError, NvmeError) as error:

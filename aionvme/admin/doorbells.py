@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.admin.core import logger
-from aionvme.errors import StatusError, UsageError
+from aionvme.errors import ControllerFailedError, StatusError, UsageError
 from aionvme.pci.extents import Extents
 from aionvme.spec import entries
 from aionvme.spec.registers import Cmbloc, Cmbmsc, Cmbsts, Cmbsz, Reg
@@ -18,6 +18,7 @@ from aionvme.spec.registers import Cmbloc, Cmbmsc, Cmbsts, Cmbsz, Reg
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.pci.dma import DmaBuffer
+    from aionvme.pci.function import Function
 
 # OACS bit 8: Doorbell Buffer Config (Base 2.0, 5.17.2.1).
 _OACS_DOORBELL_BUFFER = 8
@@ -54,6 +55,9 @@ async def set_up_shadows(core: Core) -> None:
         )
     except StatusError as error:
         core.opts.shadow_doorbells = False
+        # After a reset there are queue pairs that wrote to these pages, which go now.
+        for qp in core.queues.values():
+            qp.leave_shadows()
         core.shadows = None
         logger.info("%s: takes no shadow doorbells: %s", core, error)
 
@@ -97,6 +101,15 @@ class Cmb:
         """Takes a part back."""
         self._free.give(part.iova - self.iova, part.nbytes)
 
+    @staticmethod
+    def switch_off(function: Function) -> None:
+        """Takes it off the controller's addresses.
+
+        It would outlive a controller reset there (Base 2.0, 3.1.3.16), and whoever has the function next has memory of
+        their own at such addresses.
+        """
+        function.write64(Reg.CMBMSC, 0)
+
 
 def set_up_cmb(core: Core) -> None:
     """Switches the controller memory buffer on, where there is one for submission queues and the options ask for it.
@@ -113,6 +126,10 @@ def set_up_cmb(core: Core) -> None:
     # One store: where the address is taken in halves, the buffer would lie at half an address for a moment.
     core.function.write64(Reg.CMBMSC, core.cmb.iova | Cmbmsc(cre=1, cmse=1).to_int())
     if Cmbsts.from_int(core.function.read32(Reg.CMBSTS)).cbai:
+        if core.queues:
+            raise ControllerFailedError(
+                f"{core} refuses the address of its memory buffer, which it took before (CMBSTS.CBAI)"
+            )
         core.opts.use_cmb_sqs = False
         core.cmb = None
         logger.warning("%s: refuses the address of its memory buffer (CMBSTS.CBAI); not used", core)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import attrs
 from aionvme.errors import StatusError
 from aionvme.spec.feature import FeatureCapabilities
 from aionvme.spec.identify import IdentifyController, Lpa, Oacs, Oncs
+from aionvme.spec.logs import FeaturesSupportedAndEffects
 from aionvme.spec.opcodes import FeatureId, LogPageId
 from aionvme.spec.registers import Cap
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aionvme")
 
 Says = Callable[[IdentifyController], int | bool]
-
-# A dword for each identifier, whose bit 0 says that the feature is there (Base 2.0, 5.16.1.18).
-_EFFECTS = struct.Struct("<256I")
 
 
 def _always(_data: IdentifyController) -> bool:
@@ -119,11 +116,10 @@ async def _listed(core: Core) -> frozenset[int] | None:
     if not core.log_support.has(LogPageId.FEATURE_EFFECTS):
         return None
     try:
-        page = await core.urgent.get_log_page(LogPageId.FEATURE_EFFECTS, nbytes=_EFFECTS.size)
+        page: FeaturesSupportedAndEffects = await core.urgent.get_log_page(LogPageId.FEATURE_EFFECTS)
     except StatusError as error:
         logger.info("%s: does not list its features: %s", core, error)
         return None
-    raw = page if isinstance(page, bytes) else page.encode()
-    fids = frozenset(fid for fid, effects in enumerate(_EFFECTS.unpack(raw)) if effects & 1)
+    fids = frozenset(fid for fid in range(256) if page.supports(fid))
     # A controller that does not list what every controller has filled in nothing.
     return fids if FeatureId.NUMBER_OF_QUEUES in fids else None

@@ -17,7 +17,6 @@ from aionvme.mock.rings cimport (
 from aionvme.mock.transfer cimport Range, check_namespace, denial, range_of, stage
 
 cdef enum:
-    DEALLOCATE = 1 << 25    # DEAC of Write Zeroes
     ATTRIBUTE_DEALLOCATE = 4
     CHUNK = 256             # blocks that Verify looks at together
 
@@ -50,7 +49,8 @@ cdef uint16_t _zero_metadata(Core *core, const Range *blocks, const Tags *tags) 
 
 
 cdef uint16_t write_zeroes(Core *core, const Sqe *sqe) noexcept nogil:
-    """All bytes 0; with DEAC the blocks are deallocated, and read as 0."""
+    """All bytes 0. DEAC, which has blocks deallocated, changes nothing of what is read: protection information is
+    as PRINFO says, not FFh as in blocks that Dataset Management deallocated (NVM 1.0, 3.2.8)."""
     cdef Range blocks
     cdef Tags tags
     cdef uint16_t status = range_of(core, sqe, &blocks, DENY_WRITE)
@@ -63,8 +63,6 @@ cdef uint16_t write_zeroes(Core *core, const Sqe *sqe) noexcept nogil:
         status = tags_refused(blocks.ns, &tags, blocks.lba)
         if status:
             return status
-    if sqe.cdw12 & DEALLOCATE:
-        return WRITE_FAULT if deallocate(blocks.ns, blocks.lba, blocks.nblocks) < 0 else SUCCESS
     unmark_bad(blocks.ns, blocks.lba, blocks.nblocks)
     if zero_data(blocks.ns, blocks.lba, blocks.nblocks) < 0:
         return WRITE_FAULT

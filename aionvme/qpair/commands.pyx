@@ -12,6 +12,7 @@ from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
 from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, flag_names, new_request
 from aionvme.qpair import ranges as block_ranges
+from aionvme.qpair.copying import Asked
 from aionvme.spec import nvm
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.opcodes import NvmOpcode
@@ -154,8 +155,13 @@ cdef class CommandQueuePair(TransferQueuePair):
         return self.with_program(
             int(NvmOpcode.DATASET_MANAGEMENT), ns, program, payload, cb_fn, cb_arg, timeout, when_full)
 
-    def copy(self, Namespace ns not None, ranges, dest_lba, *, format=0, source_ns=None, io_flags=0, timeout=None):
+    def copy(self, Namespace ns not None, ranges, dest_lba, *, format=0, source_ns=None, io_flags=0, ref_tag=None,
+             app_tag=0, app_mask=0, storage_tag=0, source_flags=0, source_ref_tags=None, source_app_tag=0,
+             source_app_mask=0, source_storage_tag=0, timeout=None):
         """Copies ranges of blocks, one after another, to `dest_lba` and on (NVM Command Set 1.0, 3.2.2); awaitable.
+
+        Protection information goes along as it is: with type 1 the copies then have the reference tags of where they
+        were. With PRACT among `io_flags` it is made anew for where they are.
 
         Args:
             ns: The namespace that is written.
@@ -164,39 +170,56 @@ cdef class CommandQueuePair(TransferQueuePair):
             format: Of the source descriptors: 0 for the same namespace, 2 to read from `source_ns`; 1 and 3 where the
                 namespace has protection information with a guard of 32 or 64 bits.
             source_ns: The namespace that is read, with formats 2 and 3.
-            io_flags: FORCE_UNIT_ACCESS and LIMITED_RETRY.
+            io_flags: FORCE_UNIT_ACCESS, LIMITED_RETRY, PRACT, and the checks of what is written.
+            ref_tag, app_tag, app_mask, storage_tag: Of what is written, as for `write`.
+            source_flags: The checks of what is read: PRCHK_GUARD, PRCHK_APP, PRCHK_REF, STORAGE_TAG_CHECK.
+            source_ref_tags: Initial reference tag of each range; None for the LBAs with protection type 1.
+            source_app_tag, source_app_mask, source_storage_tag: Of what is read, as for `read`.
 
         Raises:
             UsageError: A range outside of its namespace, overlapping what is written, a format that the controller does
                 not have, not supported, closed, or another loop.
         """
-        return self.submit_copy(ns, ranges, dest_lba, format=format, source_ns=source_ns, io_flags=io_flags,
-                                timeout=timeout)
+        return self.submit_copy(
+            ns, ranges, dest_lba, None, None, format=format, source_ns=source_ns, io_flags=io_flags, ref_tag=ref_tag,
+            app_tag=app_tag, app_mask=app_mask, storage_tag=storage_tag, source_flags=source_flags,
+            source_ref_tags=source_ref_tags, source_app_tag=source_app_tag, source_app_mask=source_app_mask,
+            source_storage_tag=source_storage_tag, timeout=timeout)
 
     def submit_copy(self, Namespace ns not None, ranges, dest_lba, cb_fn=None, cb_arg=None, *, format=0, source_ns=None,
-                    io_flags=0, timeout=None, when_full=None):
+                    io_flags=0, ref_tag=None, app_tag=0, app_mask=0, storage_tag=0, source_flags=0,
+                    source_ref_tags=None, source_app_tag=0, source_app_mask=0, source_storage_tag=0, timeout=None,
+                    when_full=None):
         """`copy` with a callback: `cb_fn(cb_arg, cpl)`. Returns the `Request`."""
         cdef Namespace source
-        cdef uint64_t flags
         self.check_usable()
         self.check_namespace(ns)
         self.limits.require(int(NvmOpcode.COPY))
-        flags = as_unsigned(io_flags, "io_flags", 0xFFFFFFFF)
-        if flags & ~(WRITE_FLAGS & ~PI_CHECKS):
-            raise UsageError(f"io_flags {flags:#x}: copy takes only {flag_names(WRITE_FLAGS & ~PI_CHECKS)}")
         if source_ns is not None and not isinstance(source_ns, Namespace):
             raise TypeError(f"source_ns must be a Namespace or None, not {source_ns!r}")
         source = block_ranges.copy_source(ns, source_ns, format, self.limits)
         self.check_namespace(source)
         destination = as_unsigned(dest_lba, "dest_lba", 0xFFFFFFFFFFFFFFFF)
         pairs = block_ranges.checked(ranges, source.nblocks)
-        program, payload = [], bytearray()
-        for group in block_ranges.for_copy(
-                pairs, destination, ns, source, self.max_transfer // (40 if format & 1 else 32)):
-            data = nvm.pack_copy_ranges(format, group, snsid=source.nsid if format >= 2 else None)
-            program.append((nvm.copy(ns.nsid, destination, len(group), format=format, flags=flags), len(data)))
+        asked = Asked(
+            io_flags=io_flags, ref_tag=ref_tag, app_tag=app_tag, app_mask=app_mask, storage_tag=storage_tag,
+            source_flags=source_flags, source_ref_tags=source_ref_tags, source_app_tag=source_app_tag,
+            source_app_mask=source_app_mask, source_storage_tag=source_storage_tag)
+        said = asked.check(ns, source, pairs, destination)
+        groups = block_ranges.for_copy(
+            pairs, destination, ns, source, self.max_transfer // (40 if format & 1 else 32))
+        program, payload, done = [], bytearray(), 0
+        for group, tags in said.expected(pairs, groups):
+            data = nvm.pack_copy_ranges(
+                format, group, snsid=source.nsid if format >= 2 else None, ref_tags=tags, app_tag=said.read.app,
+                app_mask=said.read.mask)
+            sqe = nvm.copy(
+                ns.nsid, destination + done, len(group), format=format, flags=said.flags, prinfor=said.prinfor,
+                storage_tag_check_read=said.checks_source_storage, ref_tag=said.written.at(said.reference, done),
+                app_tag=said.written.app, app_mask=said.written.mask)
+            program.append((sqe, len(data)))
             payload += data
-            destination += sum(nblocks for _, nblocks in group)
+            done += sum(nblocks for _, nblocks in group)
         return self.with_program(int(NvmOpcode.COPY), ns, program, payload, cb_fn, cb_arg, timeout, when_full)
 
     # -- fused ---------------------------------------------------------------------------------------------------------

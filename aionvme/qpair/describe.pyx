@@ -105,15 +105,16 @@ cdef Described sgl_describe(
         if bucket and not flags & SGL_BIT_BUCKETS:
             result = BIT_BUCKET
             break
-        if flags & SGL_DWORDS and not bucket and ((iova & 3) or (run & 3)):
-            result = UNALIGNED
-            break
         if bucket:
             iova = 0
         if length and kind == (SGL_BIT_BUCKET if bucket else SGL_DATA_BLOCK) and length + run <= SGL_MOST_BYTES and (
                 bucket or base + length == iova):
             length += run
         else:
+            # It is a descriptor that is to be a multiple of 4, not each segment in it (Base 2.0, SGLS bits 1:0).
+            if flags & SGL_DWORDS and ((not bucket and iova & 3) or (kind == SGL_DATA_BLOCK and length & 3)):
+                result = UNALIGNED
+                break
             if length:
                 if count + 1 >= capacity:
                     result = TOO_MANY
@@ -126,7 +127,14 @@ cdef Described sgl_describe(
             base, length, kind = iova, run, SGL_BIT_BUCKET if bucket else SGL_DATA_BLOCK
         cursor_skip(&cursor, run)
         done += run
+    if flags & SGL_DWORDS and kind == SGL_DATA_BLOCK and length & 3:
+        result = UNALIGNED
+        done -= length & 3
+        length -= length & 3
     described[0] = done
+    if length == 0 and count:
+        _put(dptr, memory.iova, count * SGL_DESCRIPTOR_BYTES, SGL_LAST_SEGMENT)
+        return result
     if count == 0 and (kind == SGL_DATA_BLOCK or capacity == 0):
         _put(dptr, base, length, kind)
         return result

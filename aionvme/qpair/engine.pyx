@@ -449,6 +449,10 @@ cdef class Engine(Pieces):
         if self.ring.qid == 0:
             self.broken = False
 
+    def leave_shadows(self):
+        """Rings by the doorbell registers alone: the controller looks at no shadows any more. It has no such queue."""
+        self.ring.sq_shadow = self.ring.sq_event = self.ring.cq_shadow = self.ring.cq_event = NULL
+
     def give_back(self):
         """Gives the rings' memory back. Nothing is outstanding, and the device knows no such queue."""
         self.suspended = self.muted = True

@@ -12,7 +12,8 @@ cdef class Pieces(RequestOwner):
     cdef size_t max_transfer
     cdef size_t list_bytes          # room for a list that a command has
     cdef bint has_sgl
-    cdef bint sgl_with_metadata     # beside separate metadata (SGLS bit 17)
+    cdef bint sgl_with_metadata     # beside separate metadata in one piece (SGLS bit 17)
+    cdef bint metadata_in_sgl       # with an SGL for separate metadata, too (SGLS bit 19)
     cdef uint32_t sgl_flags         # SglFlags
 
     cdef int hold_buffer(self, Request request, object buffer, bint device_writes) except -1
@@ -26,5 +27,9 @@ cdef class Pieces(RequestOwner):
     cdef void post_no_more(self, Request request) noexcept
     cdef Described point(self, Request request, const List *memory, uint64_t *blocks, size_t *nbytes) noexcept
     cdef Described describe_memory(self, Request request, const List *memory, size_t nbytes, size_t *described) noexcept
+    cdef void reach_metadata(self, Request request, uint64_t *blocks) noexcept
+    cdef void point_at_metadata(self, Request request, const List *memory, size_t nbytes) noexcept
+    cdef Described describe_metadata(self, Request request, const List *memory, size_t nbytes, uint64_t *descriptor,
+                                     size_t *described) noexcept
     cdef bint linear(self, Request request, size_t nbytes) noexcept
     cdef Described plan(self, Request request, bint whole, size_t *stuck) noexcept

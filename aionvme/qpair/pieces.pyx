@@ -12,12 +12,16 @@ from aionvme.pci.dma cimport DmaBuffer
 from aionvme.qpair.describe cimport (
     ALL_DESCRIBED, BIT_BUCKET, NOT_MAPPED, TOO_MANY, UNALIGNED, Described, List, prp_describe, sgl_describe,
 )
-from aionvme.qpair.iov cimport Cursor, cursor_run, cursor_skip
+from aionvme.qpair.iov cimport Cursor, Segment, cursor_run, cursor_skip
 from aionvme.qpair.request cimport IN_FLIGHT, PRP_ONLY, SGL_ONLY, Request, RequestOwner
 
 cdef enum:
-    # PSDT, in bits 7:6 of byte 1: an SGL, and metadata in one piece at MPTR.
+    # PSDT, in bits 7:6 of byte 1: an SGL, with metadata in one piece at MPTR, or with one descriptor of it there.
     PSDT_SGL = 0x40
+    PSDT_SGL_AND_METADATA = 0x80
+    # Of the room for a list, what that descriptor and those that it leads to have, at its end.
+    METADATA_LIST_BYTES = 256
+    DESCRIPTOR_BYTES = 16
 
 WHY_NOT = {
     int(NOT_MAPPED): "is not mapped for DMA by this controller (any more)",
@@ -189,48 +193,96 @@ cdef class Pieces(RequestOwner):
     cdef Described point(self, Request request, const List *memory, uint64_t *blocks, size_t *nbytes) noexcept:
         """Makes the data and metadata pointers of a piece; shortens it to the blocks that they can describe."""
         cdef Described result = ALL_DESCRIBED
-        cdef size_t described = 0, run
-        cdef uint64_t iova = 0
+        cdef size_t described = 0
         if request.metadata != NULL:
-            run = self.dma.translate(request.metadata, blocks[0] * request.metadata_unit, &iova)
-            if run < blocks[0] * request.metadata_unit:
-                # The metadata of one command is in one piece for the device.
-                blocks[0] = run // request.metadata_unit
+            self.reach_metadata(request, blocks)
+            nbytes[0] = blocks[0] * request.unit
+            if blocks[0] == 0:
+                return NOT_MAPPED
+        if nbytes[0]:
+            result = self.describe_memory(request, memory, nbytes[0], &described)
+            if result != ALL_DESCRIBED and request.piece_blocks and described >= request.unit:
+                blocks[0] = described // request.unit
                 nbytes[0] = blocks[0] * request.unit
-                if blocks[0] == 0:
-                    return NOT_MAPPED
-            request.sqe.mptr = iova
-        if nbytes[0] == 0:
-            return ALL_DESCRIBED
-        result = self.describe_memory(request, memory, nbytes[0], &described)
-        if result == ALL_DESCRIBED or request.piece_blocks == 0 or described < request.unit:
-            return result
-        blocks[0] = described // request.unit
-        nbytes[0] = blocks[0] * request.unit
-        return self.describe_memory(request, memory, nbytes[0], &described)
+                result = self.describe_memory(request, memory, nbytes[0], &described)
+        if result == ALL_DESCRIBED and request.metadata != NULL:
+            self.point_at_metadata(request, memory, blocks[0] * request.metadata_unit)
+        return result
 
     cdef Described describe_memory(self, Request request, const List *memory, size_t nbytes,
                                    size_t *described) noexcept:
         cdef Described result = TOO_MANY
         cdef size_t by_prp = 0
+        cdef List room = memory[0]
         cdef bint sgl = self.has_sgl and request.pointers != PRP_ONLY and (
-            request.metadata == NULL or self.sgl_with_metadata)
-        if request.pointers != SGL_ONLY and not (sgl and self.linear(request, nbytes)):
+            request.metadata == NULL or self.sgl_with_metadata or self.metadata_in_sgl)
+        if request.pointers != SGL_ONLY and not request.metadata_sgl and not (sgl and self.linear(request, nbytes)):
             result = prp_describe(
                 self.dma, request.cursor, nbytes, self.page_size, memory, &request.sqe.prp1, described)
             if result == ALL_DESCRIBED or not sgl:
                 request.sqe.flags &= 0x3F
                 return result
             by_prp = described[0]
-        result = sgl_describe(self.dma, request.cursor, nbytes, self.sgl_flags, memory, &request.sqe.prp1, described)
+        if request.metadata != NULL and not self.sgl_with_metadata:
+            request.metadata_sgl = True
+        if request.metadata_sgl:
+            room.nbytes -= METADATA_LIST_BYTES
+        result = sgl_describe(self.dma, request.cursor, nbytes, self.sgl_flags, &room, &request.sqe.prp1, described)
         if result != ALL_DESCRIBED and by_prp > described[0]:
             result = prp_describe(
                 self.dma, request.cursor, nbytes, self.page_size, memory, &request.sqe.prp1, described)
             request.sqe.flags &= 0x3F
+            request.metadata_sgl = False
             return result
-        request.sqe.flags = (request.sqe.flags & 0x3F) | PSDT_SGL
+        request.sqe.flags = (request.sqe.flags & 0x3F) | (
+            PSDT_SGL_AND_METADATA if request.metadata_sgl else PSDT_SGL)
         request.used_sgl_ = True
         return result
+
+    # -- separate metadata ---------------------------------------------------------------------------------------------
+
+    cdef void reach_metadata(self, Request request, uint64_t *blocks) noexcept:
+        """Shortens a piece to the blocks whose metadata one command can say: in one piece, or by an SGL of its own."""
+        cdef size_t needed = blocks[0] * request.metadata_unit, run, described = 0
+        cdef uint64_t iova = 0
+        cdef uint64_t[2] ignored
+        cdef List memory
+        run = self.dma.translate(request.metadata, needed, &iova)
+        request.metadata_sgl = False
+        if run >= needed:
+            return
+        if self.metadata_in_sgl and request.pointers != PRP_ONLY:
+            memory.entries, memory.iova, memory.nbytes = NULL, 0, METADATA_LIST_BYTES - DESCRIPTOR_BYTES
+            self.describe_metadata(request, &memory, needed, ignored, &described)
+            if described > run and described >= request.metadata_unit:
+                request.metadata_sgl = True
+                run = described
+        blocks[0] = run // request.metadata_unit
+
+    cdef void point_at_metadata(self, Request request, const List *memory, size_t nbytes) noexcept:
+        """Makes MPTR: the address of the metadata, or of the one descriptor that leads to it (Base 2.0, 3.3.3.1)."""
+        cdef size_t offset = memory.nbytes - METADATA_LIST_BYTES, described = 0
+        cdef uint64_t[2] descriptor
+        cdef List room
+        if not request.metadata_sgl:
+            self.dma.translate(request.metadata, nbytes, &request.sqe.mptr)
+            return
+        room.entries, room.iova = NULL, memory.iova + offset + DESCRIPTOR_BYTES
+        room.nbytes = METADATA_LIST_BYTES - DESCRIPTOR_BYTES
+        if memory.entries != NULL:
+            room.entries = memory.entries + (offset + DESCRIPTOR_BYTES) // 8
+        self.describe_metadata(request, &room, nbytes, descriptor, &described)
+        if memory.entries != NULL:
+            memory.entries[offset // 8], memory.entries[offset // 8 + 1] = descriptor[0], descriptor[1]
+        request.sqe.mptr = memory.iova + offset
+
+    cdef Described describe_metadata(self, Request request, const List *memory, size_t nbytes, uint64_t *descriptor,
+                                     size_t *described) noexcept:
+        cdef Segment all_of_it
+        cdef Cursor cursor
+        all_of_it.address, all_of_it.nbytes = request.metadata, nbytes
+        cursor.segments, cursor.count, cursor.index, cursor.offset = &all_of_it, 1, 0, 0
+        return sgl_describe(self.dma, cursor, nbytes, self.sgl_flags, memory, descriptor, described)
 
     cdef bint linear(self, Request request, size_t nbytes) noexcept:
         # One descriptor says it where PRPs would need a list.
@@ -271,5 +323,5 @@ cdef class Pieces(RequestOwner):
         request.sqe.cdw14, request.sqe.cdw3 = cdw14, <uint32_t>ref3
         request.sqe.prp1 = request.sqe.prp2 = request.sqe.mptr = 0
         request.sqe.flags &= 0x3F
-        request.used_sgl_ = False
+        request.used_sgl_ = request.metadata_sgl = False
         return result

@@ -124,4 +124,10 @@ def copy_source(ns: Namespace, source_ns: Namespace | None, form: int, limits: L
     source = ns if source_ns is None else source_ns
     if (source.block_size, source.metadata_size) != (ns.block_size, ns.metadata_size):
         raise UsageError(f"source_ns: {source!r} has other blocks than {ns!r}")
+    if _protection(source) != _protection(ns):
+        raise UsageError(f"source_ns: {source!r} has other protection information than {ns!r}")
     return source
+
+
+def _protection(ns: Namespace) -> tuple[int, ...]:
+    return ns.pi_type, ns.pi_size, ns.tag_bits if ns.pi_type else 0, ns.storage_tag_bits

@@ -80,6 +80,7 @@ cdef class Request:
     cdef uint32_t unit              # bytes of memory per block
     cdef uint8_t *metadata          # separate metadata from the next piece on, or NULL
     cdef uint32_t metadata_unit     # bytes of it per block
+    cdef bint metadata_sgl          # of the piece that is being described: its metadata is said by an SGL
     cdef uint64_t ref_mask          # bits of dwords 14 and 3 that are the reference tag, which counts blocks; 0: none
     cdef uint8_t pointers           # how memory may be described: a Pointers
     cdef bint used_sgl_

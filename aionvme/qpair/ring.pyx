@@ -5,6 +5,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from aionvme.pci.mmio cimport aio_mmio_write64
+
 
 cdef int ring_init(Ring *ring, uint16_t qid, uint32_t depth, uint32_t entries) except -1:
     """Makes the slots; the caller sets the queue memory and doorbells. `depth` is less than `entries`."""
@@ -35,7 +37,10 @@ cdef void _link_free(Ring *ring) noexcept nogil:
 
 cdef void ring_reset(Ring *ring) noexcept nogil:
     """Back to the state of a new queue. Generations go on, so that a CID of before the reset is foreign after it."""
-    memset(ring.sq, 0, <size_t>ring.sq_entries * SQE_BYTES)
+    cdef size_t at
+    # Store by store: in the controller's own memory, which is uncached, memset may do what is not allowed there.
+    for at in range(0, <size_t>ring.sq_entries * SQE_BYTES, 8):
+        aio_mmio_write64(ring.sq + at, 0)
     memset(ring.cq, 0, <size_t>ring.cq_entries * CQE_BYTES)
     ring.sq_tail = ring.sq_tail_rung = 0
     ring.cq_head = ring.cq_head_rung = 0

@@ -23,6 +23,7 @@ cdef class TransferQueuePair(GovernedQueuePair):
                           tuple options, object io_flags, object cb_fn, object cb_arg, object timeout,
                           object when_full)
     cdef int lay_out_metadata(self, Request request, Namespace ns, object metadata, uint64_t count) except -1
+    cdef int check_metadata(self, Request request, size_t nbytes) except -1
     cdef int take_segments(self, Request request, object iov, size_t needed, bint device_writes,
                            bint mapped) except -1
     cdef int _raw_segment(self, Request request, tuple part, uint8_t **where, size_t *nbytes) except -1

@@ -97,6 +97,7 @@ cdef class TransferQueuePair(GovernedQueuePair):
         # SGLS bits 1:0: 01b any alignment, 10b dwords (Base 2.0, 5.17.2.1).
         self.has_sgl = (limits.sgls & 3) in (1, 2)
         self.sgl_with_metadata = bool(limits.sgls >> 17 & 1)
+        self.metadata_in_sgl = self.has_sgl and bool(limits.sgls >> 19 & 1)
         if limits.sgls & 3 == 2:
             self.sgl_flags |= SGL_DWORDS
         if limits.sgls >> 16 & 1:
@@ -266,12 +267,35 @@ cdef class TransferQueuePair(GovernedQueuePair):
         if nbytes < count * ns.metadata_size:
             raise UsageError(
                 f"metadata has {nbytes} bytes; {count} blocks of {ns.metadata_size} need {count * ns.metadata_size}")
-        self.check_mapped(address, count * ns.metadata_size, "metadata", 3)
+        # Any byte will do beside an SGL, where SGLS bit 17 says so (Base 2.0, 3.3.3.1).
+        self.check_mapped(
+            address, count * ns.metadata_size, "metadata",
+            0 if request.pointers == SGL_ONLY and self.sgl_with_metadata else 3)
         if request.sqe.cdw12 & FLAG_PRACT and ns.metadata_size == ns.pi_size:
             return 0
+        if request.pointers == SGL_ONLY and not self.sgl_with_metadata and not self.metadata_in_sgl:
+            raise UsageError(
+                f"sgl=True: {self.limits.name} takes no SGL beside separate metadata (SGLS bits 17 and 19 are 0)")
         request.metadata = address
         request.metadata_unit = ns.metadata_size
+        self.check_metadata(request, count * ns.metadata_size)
         return 0
+
+    cdef int check_metadata(self, Request request, size_t nbytes) except -1:
+        """Refuses metadata that no command can say: without an SGL of its own, that of a block is in one piece."""
+        cdef uint64_t iova = 0
+        cdef size_t done = 0
+        if self.metadata_in_sgl and request.pointers != PRP_ONLY:
+            return 0
+        while True:
+            done += self.dma.translate(request.metadata + done, nbytes - done, &iova)
+            if done >= nbytes:
+                return 0
+            if request.opcode == OP_COMPARE or done % request.metadata_unit:
+                raise UsageError(
+                    f"metadata: byte {done} is elsewhere for the device than the byte before, and "
+                    + ("a compare has its metadata" if request.opcode == OP_COMPARE else "a block has its metadata")
+                    + " in one piece: use memory of ctrlr.dma_alloc(), or of one ctrlr.dma_register()")
 
     cdef int take_segments(self, Request request, object iov, size_t needed, bint device_writes,
                            bint mapped) except -1:

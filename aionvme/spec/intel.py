@@ -1,15 +1,18 @@
-"""Intel's log pages, and how the registry knows them: an entry of its own among the vendors'.
+"""Intel's log pages and features, and how the registry knows them: an entry of its own among the vendors'.
 
 Layouts are those of Intel's DC P3700 specification, by way of SPDK's nvme_intel.h.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import IntEnum, unique
 from typing import Any
 
+from aionvme.spec.feature import Feature
 from aionvme.spec.identify import IdentifyController
+from aionvme.spec.intel_features import INTEL_FEATURES, IntelFeatureId
 from aionvme.spec.structure import Structure, array, ascii_text, u8, u16, u64, uint, uints
 from aionvme.spec.vendors import Vendor, VendorFeature, VendorLogPage
 
@@ -136,8 +139,24 @@ LOG_PAGES = (
     ),
 )
 
+
+def _feature(kind: type[Feature]) -> VendorFeature:
+    def encode(value: Feature) -> tuple[int, bytes | None]:
+        return value.cdw11, value.payload()
+
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
+    return VendorFeature(
+        fid=kind.FID,
+        name=words.removeprefix("intel "),
+        decode=kind.from_get,
+        encode=encode,
+        readable=kind.FID != IntelFeatureId.RESET_TIMED_WORKLOAD_COUNTERS,
+        writable=kind.FID != IntelFeatureId.NATIVE_MAX_LBA,
+    )
+
+
 #: Intel's features.
-FEATURES: tuple[VendorFeature, ...] = ()
+FEATURES: tuple[VendorFeature, ...] = tuple(_feature(kind) for kind in INTEL_FEATURES.values())
 
 INTEL = Vendor(
     name="intel",

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from aionvme.tests.leaks import Census
+from aionvme.tests.leaks import Census, settle
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -48,6 +48,11 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     marks |= {mark.name for mark in collector.iter_markers()}
     if "anyloop" in marks and "asyncio" not in marks:
         pytest.mark.asyncio(function)
+
+
+def pytest_collection_finish() -> None:
+    """Make the collections cheap that each look for leaks begins with."""
+    settle()
 
 
 @pytest_asyncio.fixture

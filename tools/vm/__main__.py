@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.vm import abi, boot, initramfs, kernel, suite
+from tools.vm import abi, boot, initramfs, kernel, pair, suite
 from tools.vm.debian import Kernel
 from tools.vm.layout import REPO, VmError, locked, say, stage
 from tools.vm.machine import DEFAULT_DRIVES, Drive, Machine
@@ -17,6 +18,7 @@ from tools.vm.machine import DEFAULT_DRIVES, Drive, Machine
 def main(argv: Sequence[str]) -> int:
     """Run one subcommand and return an exit status."""
     options = _parser().parse_args(argv)
+    options.argv = argv
     try:
         return int(options.action(options))
     except VmError as error:
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     _machine_options(test, "test")
     test.add_argument("--python", type=Path, default=Path(sys.executable), help="runs pytest in both places")
     test.add_argument("--allow-skips", action="store_true", help="do not fail when a test was skipped")
+    test.add_argument("--guests", type=int, choices=(1, 2), default=min(2, os.cpu_count() or 1),
+                      help="two share the tier (default: %(default)s); tests that are named run in one")  # fmt: skip
+    test.add_argument("--part", type=int, choices=pair.PARTS, help="only what one of two guests runs")
     test.add_argument("arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help="default: aionvme/tests/vm")
     test.set_defaults(action=_test)
     return parser
@@ -54,7 +59,7 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--name", default=name, help="folder under .vm/runs for what is left (default: %(default)s)"
     )
     parser.add_argument("--drive", action="append", type=str, metavar="NAME:BLOCK_SIZE:SIZE[:OPTIONS]",
-                        help="an NVMe controller with one namespace; repeatable (default: three)")  # fmt: skip
+                        help="an NVMe controller with one namespace; repeatable (default: four)")  # fmt: skip
     parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
     parser.add_argument(
         "--hugepages", type=int, default=64, metavar="N", help="2 MiB pages set aside in the guest"
@@ -66,7 +71,7 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--accel", default="tcg,thread=multi", help="QEMU's accelerator (default: %(default)s)"
     )
-    parser.add_argument("--timeout", type=float, default=900.0, metavar="SECONDS", help="for the whole boot")
+    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="for the whole boot")
 
 
 def _machine(options: argparse.Namespace) -> Machine:
@@ -102,8 +107,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _test(options: argparse.Namespace) -> int:
     with locked(f"run-{options.name}"):
-        machine = boot.Boot(_machine(options), _ready(), boot.folder(options.name), options.timeout)
-        return suite.run(machine, options.python, options.arguments, allow_skips=options.allow_skips)
+        chosen, folder = _ready(), boot.folder(options.name)
+        if not options.part:
+            suite.compile_all(options.python)
+        if options.guests == 2 and not options.part and not options.arguments:
+            return pair.run(options.argv, options.name)
+        machine = boot.Boot(_machine(options), chosen, folder, options.timeout)
+        return suite.run(
+            machine, options.python, options.arguments, part=options.part, allow_skips=options.allow_skips
+        )
 
 
 if __name__ == "__main__":

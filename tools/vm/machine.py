@@ -82,6 +82,7 @@ DEFAULT_DRIVES = (
     Drive("block512", "AIO-block512", 512, 64 * MIB),
     Drive("block4096", "AIO-block4096", 4096, 64 * MIB),
     Drive("formats", "AIO-formats", 512, 4 * MIB, "mdts=3", FORMATS),
+    Drive("buffered", "AIO-buffered", 512, 64 * MIB, "cmb_size_mb=16"),
 )
 SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
 # Not there until a test plugs it in: an image, and an empty root port.

@@ -45,20 +45,40 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-def run(boot: Boot, python: Path, arguments: Sequence[str], *, allow_skips: bool = False) -> int:
+def compile_all(python: Path) -> None:
+    """Leave the bytecode of all that the tests import on the host: a guest can keep none, and is slow to make it."""
+    environment = os.environ | {"AIONVME_VM": "host"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # pytest has its own of what it rewrites. A module that does not compile fails in the guest, where it is told.
+    collect = ["-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", TESTS]
+    with stage("bytecode"):
+        for words in (["-m", "compileall", "-q", "aionvme"], collect):
+            subprocess.run([python, *words], env=environment, check=False, stdout=subprocess.DEVNULL)
+
+
+def run(
+    boot: Boot,
+    python: Path,
+    arguments: Sequence[str],
+    *,
+    part: int | None = None,
+    allow_skips: bool = False,
+) -> int:
     """Run the tests in the guest, then the host's part on what the guest has left; return an exit status.
 
     Args:
         boot: the machine.
         python: the interpreter for both parts; it has pytest.
         arguments: pytest's, for the guest; the whole tier if there are none.
+        part: which of two parts of the tests to run; all if there is none.
         allow_skips: do not count a skipped test as a failure.
 
     Raises:
         VmError: the guest gave no result.
     """
     chosen = list(arguments) or [TESTS]
-    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), {})
+    environment = {"AIONVME_VM_PART": str(part)} if part else {}
+    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), environment)
     guest = Count.read(boot.share / "guest.xml")
     host = _host_part(boot, python)
     say(f"in the guest: {guest}")
@@ -71,8 +91,9 @@ def run(boot: Boot, python: Path, arguments: Sequence[str], *, allow_skips: bool
 
 
 def _pytest(python: Path, report: str, arguments: Sequence[str]) -> list[str]:
-    # pytest's cache would go to a folder that is lost with the guest.
-    return [str(python), "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", "-v", *arguments]
+    # pytest's cache would go to a folder that is lost with the guest; the plug-in takes seconds there to import.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    return [str(python), "-m", "pytest", *plugins, f"--junitxml={report}", "-v", *arguments]
 
 
 def _host_part(boot: Boot, python: Path) -> Count:

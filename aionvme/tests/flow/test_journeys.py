@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 from aionvme.mock import MockController
-from aionvme.tests.journeys import OTHERS, PLAIN_METADATA, PROTECTED, WRITING, Device, Journey, Layout
+from aionvme.tests.journeys import (
+    OTHERS,
+    PLACES,
+    WRITING,
+    Device,
+    Journey,
+    Layout,
+    with_metadata,
+)
 from aionvme.tests.vm.manifest import Manifest, Record, mismatches
 
-SIZE = 64 << 20
+MIB = 1 << 20
+SIZE = 64 * MIB
 
 pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
 
@@ -30,7 +39,7 @@ def _device(folder: Path, block_size: int, name: str) -> Iterator[tuple[Device, 
     image, manifest = folder / "image", Manifest(folder)
     weighted = block_size == 4096
     with MockController(
-        size=SIZE, lba=block_size, storage=image, wrr=weighted, serial="JOURNEY", mssrl=100, mcl=128
+        size=SIZE, lba=block_size, storage=image, wrr=weighted, serial="JOURNEY", mssrl=100, mcl=128, cmb=MIB
     ) as mock:
 
         def record(offset: int, data: bytes) -> None:
@@ -40,7 +49,7 @@ def _device(folder: Path, block_size: int, name: str) -> Iterator[tuple[Device, 
     assert mismatches(manifest.read(), {"JOURNEY": image}) == []
 
 
-@pytest.mark.parametrize("journey", WRITING, ids=lambda journey: journey.__name__)
+@pytest.mark.parametrize("journey", [*WRITING, *PLACES], ids=lambda journey: journey.__name__)
 async def test_writing_journey(journey: Journey, tmp_path: Path, block_size: int) -> None:
     """A journey that writes comes to its end, and the file behind the mock has what it wrote."""
     with _device(tmp_path, block_size, journey.__name__) as (device, manifest):
@@ -75,14 +84,14 @@ def _name(value: Journey | Layout) -> str:
 
 @pytest.mark.parametrize(
     ("layout", "journey"),
-    [(layout, journey) for layout in LAYOUTS for journey in (PROTECTED if layout.pi else PLAIN_METADATA)],
+    [(layout, journey) for layout in LAYOUTS for journey in with_metadata(layout)],
     ids=_name,
 )
 async def test_metadata_journey(journey: Journey, layout: Layout, tmp_path: Path) -> None:
     """A journey with metadata comes to its end, and the mock has the data and the metadata that it wrote."""
     folder, size, block_size = tmp_path, 2 << 20, 512
     manifest, images = Manifest(folder), {name: folder / name for name in ("data", "metadata")}
-    with MockController(size=size, lba=block_size, **asdict(layout)) as mock:
+    with MockController(size=size, lba=block_size, mssrl=5, mcl=7, **asdict(layout)) as mock:
         device = Device(
             mock,
             "JOURNEY",

@@ -4,10 +4,22 @@ A journey is a coroutine function that is given a `Device`, connects to it and l
 controller must do; what only one tier has (faults of the mock, the kernel's refusals) is a test of that tier.
 """
 
-from aionvme.tests.journeys import commands, data, faults, life, protection, queues, vectors
+from aionvme.tests.journeys import (
+    beside,
+    commands,
+    copies,
+    data,
+    faults,
+    features,
+    life,
+    places,
+    protection,
+    queues,
+    vectors,
+)
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
-__all__ = ["OTHERS", "PLAIN_METADATA", "PROTECTED", "WRITING", "Device", "Journey", "Layout"]
+__all__ = ["OTHERS", "PLACES", "WRITING", "Device", "Journey", "Layout", "with_metadata"]
 
 # Of these the device keeps what they told `Device.record`, to be looked for where no part of ours has been.
 WRITING: tuple[Journey, ...] = (
@@ -25,7 +37,13 @@ OTHERS: tuple[Journey, ...] = (
     *life.OTHERS,
     *commands.OTHERS,
     *vectors.OTHERS,
+    *features.OTHERS,
 )
-# Those for namespaces with metadata and no protection information, and with it. All of them record.
-PLAIN_METADATA: tuple[Journey, ...] = protection.PLAIN
-PROTECTED: tuple[Journey, ...] = protection.PROTECTED
+# Those for a controller with a memory buffer and shadow doorbells. All of them record.
+PLACES: tuple[Journey, ...] = places.PLACES
+
+
+def with_metadata(layout: Layout) -> tuple[Journey, ...]:
+    """Those for namespaces with metadata of this kind. All of them record."""
+    protected = (*protection.PROTECTED, *copies.PROTECTED) if layout.pi else protection.PLAIN
+    return protected if layout.extended else (*protected, *beside.BESIDE)

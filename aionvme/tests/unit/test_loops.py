@@ -15,18 +15,15 @@ import uvloop
 from aionvme.tests.leaks import Census
 
 REPO = Path(__file__).parents[3]
-SEEN: list[str] = []
 
 
 @pytest.mark.anyloop
-async def test_a_marked_coroutine_runs() -> None:
-    """The mark is enough to have a coroutine run."""
-    SEEN.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
-
-
-def test_it_ran_on_both_loops() -> None:
-    """It ran once on each loop."""
-    assert sorted(SEEN) == ["asyncio", "uvloop"]
+async def test_a_marked_coroutine_runs(request: pytest.FixtureRequest) -> None:
+    """The mark is enough to have a coroutine run, on the loop that its name says, and on each."""
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    assert request.node.name == f"test_a_marked_coroutine_runs[{loop}]"
+    names = {item.name for item in request.session.items}
+    assert {f"test_a_marked_coroutine_runs[{each}]" for each in ("asyncio", "uvloop")} <= names
 
 
 @pytest.mark.anyloop
@@ -80,15 +77,21 @@ async def test_leaks_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left[0] == f"descriptor {fd}: /dev/null"
 
 
-@pytest.mark.parametrize(("setting", "status"), [("", 0), ("1", 1)])
-def test_a_skip_fails_the_run_where_there_may_be_none(tmp_path: Path, setting: str, status: int) -> None:
-    """AIONVME_NO_SKIPS turns a run with a skipped test into a failed one."""
+@pytest.mark.parametrize(("setting", "jobs", "status"), [("", "0", 0), ("1", "0", 1), ("1", "2", 1)])
+def test_a_skip_fails_the_run_where_there_may_be_none(
+    tmp_path: Path, setting: str, jobs: str, status: int
+) -> None:
+    """AIONVME_NO_SKIPS turns a run with a skipped test into a failed one, also if processes share the tests."""
     (tmp_path / "test_it.py").write_text(
         "import pytest\ndef test_a(): pass\ndef test_b(): pytest.skip('because')\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "aionvme.tests.conftest", "-p", "no:cacheprovider"]
     environment = os.environ | {"AIONVME_NO_SKIPS": setting, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
-        [*command, "-c", os.devnull, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True
+        [*command, "-c", os.devnull, "-n", jobs, str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == status, done.stdout.decode()

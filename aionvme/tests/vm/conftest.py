@@ -6,9 +6,10 @@ powered off. Everywhere else both are skipped.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from aionvme.tests.vm.qmp import Qmp
 
 PLACE = os.environ.get("AIONVME_VM", "")
 SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
+PART = int(os.environ.get("AIONVME_VM_PART", "0"))
+INTERFACES = ("group", "iommufd")
 DEVICES = Path("/sys/bus/pci/devices")
 ABI = Path(__file__).parents[3] / ".vm/abi-6.12.json"
 
@@ -85,7 +88,8 @@ class Machine:
     """The guest machine.
 
     Attributes:
-        drives: controllers alone in their IOMMU group, by name (`block512`, `block4096`, `formats` unless chosen).
+        drives: controllers alone in their IOMMU group, by name; unless chosen `block512`, `block4096`, `formats` and
+            `buffered`.
         shared: a controller in one IOMMU group with a function that the kernel's virtio driver holds.
         not_nvme: the PCI address of a function that is no NVMe controller and has no driver.
         hugepages: 2 MiB pages that the guest kernel has set aside.
@@ -138,8 +142,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elsewhere = [
         item for item in ours if (item.get_closest_marker("vm_host") is not None) != (PLACE == "host")
     ]
+    if PART and PLACE == "guest":
+        elsewhere += in_other_part([item for item in ours if item not in elsewhere], PART)
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
+
+
+def in_other_part(items: Sequence[pytest.Item], part: int) -> list[pytest.Item]:
+    """The tests that the other one of two guests runs: of one kernel interface, and every other of those without."""
+    places = itertools.cycle(INTERFACES)
+    found = []
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        interface = callspec.params.get("iommu") if callspec else None
+        if (interface or next(places)) != INTERFACES[part - 1]:
+            found.append(item)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -174,11 +192,11 @@ def qmp() -> Iterator[Qmp]:
         yield monitor
 
 
-@pytest.fixture(scope="session", params=["group", "iommufd"])
+@pytest.fixture(scope="session", params=INTERFACES)
 def iommu(request: pytest.FixtureRequest) -> str:
     """The kernel interface to open a function by, a value of the address option `iommu=`.
 
-    All tests that take it run with the one, then with the other, in one boot.
+    All tests that take it run with the one, then with the other, in one boot, or in a boot each.
     """
     return str(request.param)
 

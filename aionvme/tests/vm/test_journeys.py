@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import uvloop
 
-from aionvme.tests.journeys import OTHERS, PLAIN_METADATA, PROTECTED, WRITING, Device, Journey, Layout
+from aionvme.tests.journeys import OTHERS, WRITING, Device, Journey, Layout, with_metadata
 from aionvme.tests.leaks import Census
 from aionvme.tests.vm.conftest import Machine, NvmeFunction
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
@@ -138,8 +138,7 @@ def test_metadata_journeys(
         _device(formats, iommu, lambda offset, data: written(disk, offset, data)),
         block_size=block_size, nblocks=nblocks, nsid=nsid, layout=layout, record_metadata=record_metadata,
     )  # fmt: skip
-    journeys = PROTECTED if layout.pi else PLAIN_METADATA
-    _run(partial(_all_of, journeys), formats, iommu, device)
+    _run(partial(_all_of, with_metadata(layout)), formats, iommu, device)
 
 
 def test_each_format_has_its_journeys(formats: NvmeFunction) -> None:

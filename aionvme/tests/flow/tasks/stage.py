@@ -17,6 +17,7 @@ import uvloop
 
 import aionvme
 from aionvme.mock import MockController
+from aionvme.tests.leaks import settle
 
 __all__ = ["ABORT", "BLOCK", "LOOPS", "MODES", "Play", "Stage", "raw_read"]
 
@@ -126,7 +127,7 @@ class Stage:
         self._runner.run(self._connect())
         self._stepping = False
         # What is there now is no play's: the collector need not look at it after each.
-        gc.freeze()
+        settle()
 
     async def _connect(self) -> None:
         self.start_stepping()
@@ -163,11 +164,13 @@ class Stage:
             self._end()
 
     def _end(self) -> None:
-        gc.unfreeze()
         runner, self._runner = self._runner, None
         assert runner is not None
         runner.close()
         self.mock.close()
+        # The stage's own objects were set aside with the rest.
+        del runner, self.mock
+        settle()
 
     # -- the mock's time, and the loop's -----------------------------------------------------------------------------
 

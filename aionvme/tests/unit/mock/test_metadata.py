@@ -22,7 +22,7 @@ Make = Callable[..., Raw]
 WRITE, READ, UNCORRECTABLE, COMPARE, ZEROES, DSM, VERIFY = 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0C
 GUARD, APP, REF, PRACT = 4 << 26, 2 << 26, 1 << 26, 1 << 29
 ALL_CHECKS = GUARD | APP | REF
-STC = 1 << 24
+STC, DEALLOCATE = 1 << 24, 1 << 25
 INVALID_PI, GUARD_ERROR, APP_ERROR, REF_ERROR, STORAGE_ERROR = 0x181, 0x282, 0x283, 0x284, 0x288
 MiB = 1 << 20
 
@@ -329,25 +329,22 @@ def test_never_written(disk: Callable[..., Disk], tmp_path: object) -> None:
         one.put(b"\x33" * 512, b"\x44" * 16)
         assert one.run(READ, 3, flags12=ALL_CHECKS) == 0
         assert (one.got(512), one.got_meta(16)) == (bytes(512), fresh)
-        for undo in (DSM, ZEROES):
-            one.put(b"\x33" * 512, b"\x44" * 16)
-            assert one.run(WRITE, 3) == 0
-            one.put(struct.pack("<IIQ", 0, 1, 3))
-            if undo == DSM:
-                assert one.queue.run(DSM, nsid=1, prp1=one.raw.memory.iova + one.data, cdw11=4).code == 0
-            else:
-                assert one.run(ZEROES, 3, flags12=1 << 25) == 0
-            assert one.run(READ, 3, flags12=ALL_CHECKS) == 0
-            assert (one.got(512), one.got_meta(16)) == (bytes(512), fresh)
+        one.put(b"\x33" * 512, b"\x44" * 16)
+        assert one.run(WRITE, 3) == 0
+        one.put(struct.pack("<IIQ", 0, 1, 3))
+        assert one.queue.run(DSM, nsid=1, prp1=one.raw.memory.iova + one.data, cdw11=4).code == 0
+        assert one.run(READ, 3, flags12=ALL_CHECKS) == 0
+        assert (one.got(512), one.got_meta(16)) == (bytes(512), fresh)
 
 
-def test_write_zeroes(disk: Callable[..., Disk]) -> None:
-    """Zeros all over; with PRACT their protection information is made."""
+@pytest.mark.parametrize("deallocate", [0, DEALLOCATE])
+def test_write_zeroes(disk: Callable[..., Disk], deallocate: int) -> None:
+    """Zeros all over, deallocated or not; their protection information is zeros too, or made with PRACT."""
     one = disk(metadata=8, pi=1)
     one.raw.mock.poke_metadata(1, 3, b"\x11" * 16)
-    assert one.run(ZEROES, 3, 2) == 0
+    assert one.run(ZEROES, 3, 2, flags12=deallocate) == 0
     assert one.raw.mock.peek_metadata(1, 3, 2) == bytes(16)
-    assert one.run(ZEROES, 3, 2, flags12=PRACT, cdw15=0x55) == 0
+    assert one.run(ZEROES, 3, 2, flags12=PRACT | deallocate, cdw15=0x55) == 0
     expected = protection(bytes(512), app=0x55, ref=3) + protection(bytes(512), app=0x55, ref=4)
     assert one.raw.mock.peek_metadata(1, 3, 2) == expected
     assert one.run(READ, 3, 2, flags12=ALL_CHECKS, cdw15=0xFFFF0055) == 0

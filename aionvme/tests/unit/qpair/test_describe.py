@@ -205,14 +205,16 @@ def sgl_prefix(
         runs = memory.iommu.runs(address + skipped, taken)
         for iova, run in runs:
             assert iova is not None
-            if flags & DWORDS and (iova % 4 or run % 4):
-                break
             reached.append((iova, run))
-        else:
-            if total(runs) == taken:
-                continue
-        break
-    return total(merged(reached)[: max(room, 1)])
+        if total(runs) < taken:
+            break
+    done = 0
+    for iova, run in merged(reached)[: max(room, 1)]:
+        # It is descriptors that are to be dwords; what they are made of need not.
+        if flags & DWORDS and iova is not None and (iova % 4 or run % 4):
+            return done if iova % 4 else done + run // 4 * 4
+        done += run
+    return done
 
 
 @given(transfer=transfers(), flags=st.integers(0, 3), room=st.integers(1, 16))
@@ -334,6 +336,22 @@ def test_neighbours_are_one_descriptor(memory: Memory) -> None:
     said = memory.say("sgl", segments, 0, 51200)
     assert said.dptr == (memory.iova, 51200)
     assert said.entries == bytes(4096)
+
+
+def test_odd_neighbours_are_a_descriptor_of_dwords(memory: Memory) -> None:
+    """Where SGLs take dwords alone, pieces of any length are taken if what they make up together is dwords."""
+    address, lengths = memory.buf_address + 8, (1, 2, 510, 3, 508)
+    segments = []
+    for nbytes in lengths:
+        segments.append((address, nbytes))
+        address += nbytes
+    said = memory.say("sgl", segments, 0, 1024, flags=DWORDS)
+    assert (said.result, said.described, said.dptr) == (ALL, 1024, (memory.iova + 8, 1024))
+    # Moved by a byte, or with a gap where the sum is odd, they are not.
+    moved = [(address + 1, nbytes) for address, nbytes in segments]
+    assert memory.say("sgl", moved, 0, 1024, flags=DWORDS)[:2] == (UNALIGNED, 0)
+    parted = [*segments[:3], *((address + PAGE, nbytes) for address, nbytes in segments[3:])]
+    assert memory.say("sgl", parted, 0, 1024, flags=DWORDS)[:2] == (UNALIGNED, 512)
 
 
 def test_a_lone_bit_bucket_stands_in_a_list(memory: Memory) -> None:

@@ -24,7 +24,9 @@ from aionvme.tests.unit.qpair.device import Device, device
 from aionvme.tests.unit.qpair.model import Run, merged, part, prp_prefix, total, walk_prps, walk_sgl
 
 BUFFER = 128 * PAGE
-SGLS = {"none": 0, "any": 1 | 1 << 16 | 1 << 17, "dwords": 2 | 1 << 16 | 1 << 17, "no buckets": 1 | 1 << 17}
+SGLS = {"none": 0, "any": 1 | 1 << 16 | 1 << 17, "dwords": 2 | 1 << 16 | 1 << 17, "no buckets": 1 | 1 << 17,
+        "metadata": 1 | 1 << 16 | 1 << 19}  # fmt: skip
+BESIDE, LISTED = 1 << 17, 1 << 19  # metadata beside an SGL in one piece, or by an SGL of its own
 
 
 @attrs.frozen
@@ -76,7 +78,7 @@ class Posted:
     lba: int
     nblocks: int
     data: list[Run]
-    mptr: int
+    metadata: list[Run]
     ref_tag: int
 
     @classmethod
@@ -90,14 +92,22 @@ class Posted:
         mptr, prp1, prp2, lba, cdw12, _cdw13, cdw14 = struct.unpack_from("<QQQQIII", sqe, 16)
         nblocks = (cdw12 & 0xFFFF) + 1
         nbytes = nblocks * shape.unit
-        assert flags in (0, 0x40)
+        assert flags in (0, 0x40, 0x80)
         if flags:
             assert shape.sgls
             data = walk_sgl(sqe[24:40], dev.fetch)
         else:
             data = walk_prps(prp1, prp2, nbytes, shape.page_size, dev.fetch)
         assert total(data) == nbytes
-        return cls(sqe[0], lba, nblocks, data, mptr, cdw14)
+        metadata: list[Run] = [(mptr, nblocks * shape.metadata_size)] if mptr else []
+        if flags == 0x80:
+            # MPTR is where one descriptor is, at a multiple of 8 (Base 2.0, 3.3.3.1).
+            assert shape.sgls & LISTED
+            assert mptr % 8 == 0
+            metadata = walk_sgl(dev.fetch(mptr, 16), dev.fetch)
+        elif flags and mptr:
+            assert shape.sgls & BESIDE
+        return cls(sqe[0], lba, nblocks, data, metadata, cdw14)
 
 
 def check(
@@ -113,11 +123,9 @@ def check(
         assert piece.data == part(data, (at - lba) * shape.unit, piece.nblocks * shape.unit)
         if metadata:
             size = shape.metadata_size
-            assert [(piece.mptr, piece.nblocks * size)] == part(
-                metadata, (at - lba) * size, piece.nblocks * size
-            )
+            assert piece.metadata == part(metadata, (at - lba) * size, piece.nblocks * size)
         else:
-            assert piece.mptr == 0
+            assert piece.metadata == []
         at += piece.nblocks
     assert at == lba + nblocks
 
@@ -175,7 +183,7 @@ def test_segments_are_cut_into_commands_that_say_all_of_them(
         except UsageError as error:
             stuck = re.search(r"iov, at byte (\d+),", str(error))
             assert stuck
-            assert shape.sgls != SGLS["any"] or forced is False
+            assert shape.sgls not in (SGLS["any"], SGLS["metadata"]) or forced is False
             rest = part(data, int(stuck[1]), total(data))
             assert (
                 forced is True
@@ -276,6 +284,97 @@ def test_metadata_in_pieces_for_the_device(sgls: int) -> None:
         assert [piece.nblocks for piece in posted] == [63, 64, 1]
         for registration in registered:
             registration.close()
+
+
+def scattered(dev: Device, count: int, seed: int) -> tuple[memoryview, int]:
+    """Pages in one stretch here, each elsewhere for the device; and their address."""
+    memory = pages(count)
+    view = memoryview(memory)
+    order = list(range(0, count, 2)) + list(range(1, count, 2))
+    if seed:
+        random.Random(seed).shuffle(order)
+    for number in order:
+        dev.dma.register(view[PAGE * number : PAGE * (number + 1)])
+    return view, address_of(memory)
+
+
+@pytest.mark.parametrize("sgls", [1 | LISTED, 1 | BESIDE | LISTED, 2 | LISTED])
+def test_metadata_said_by_an_sgl(sgls: int) -> None:
+    """Where SGLS bit 19 is set, metadata in several pieces for the device is one command's, wherever a block's is cut."""
+    with device(sgls=sgls) as dev:
+        view, address = scattered(dev, 3, 0)
+        buf, nblocks = dev.alloc(512 * 128), 128
+        shape = Shape(512, 64, False, 0, PAGE, 128 << 10, sgls, 16)
+        Posted.look(dev, shape)
+        for offset in (64, 100, 4):
+            runs = dev.iommu.runs(address + offset, 64 * nblocks)
+            assert len(runs) == 3
+            for call in (dev.qp.submit_read, dev.qp.submit_write, dev.qp.submit_compare):
+                posted = dev.all_commands(
+                    call, dev.namespace(metadata_size=64), buf, 7, nblocks, metadata=view[offset:]
+                )
+                check(shape, posted, 7, nblocks, [(buf.iova, 512 * nblocks)], runs)
+                assert len(posted) == 1
+
+
+def test_metadata_of_a_forced_sgl() -> None:
+    """One descriptor is at MPTR where only SGLS bit 19 is set; where neither is, an SGL beside metadata is refused."""
+    with device(sgls=1 | LISTED) as dev:
+        buf, metadata = dev.alloc(4096), dev.alloc(64)
+        sqe = dev.command(
+            dev.qp.submit_write, dev.namespace(metadata_size=8), buf, 7, 8, metadata=metadata, sgl=True
+        )
+        assert sqe[1] == 0x80
+        (mptr,) = struct.unpack_from("<Q", sqe, 16)
+        assert dev.fetch(mptr, 16) == struct.pack("<QI3xB", metadata.iova, 64, 0)
+    with device(sgls=1 | BESIDE) as dev:
+        buf, metadata = dev.alloc(4096), dev.alloc(128)
+        sqe = dev.command(
+            dev.qp.submit_write, dev.namespace(metadata_size=8), buf, 7, 8, metadata=memoryview(metadata)[3:], sgl=True
+        )
+        assert (sqe[1], struct.unpack_from("<Q", sqe, 16)[0]) == (0x40, metadata.iova + 3)
+    with device(sgls=1) as dev:
+        buf, metadata = dev.alloc(4096), dev.alloc(64)
+        with pytest.raises(UsageError, match=r"no SGL beside separate metadata \(SGLS bits 17 and 19 are 0\)"):
+            dev.qp.write(dev.namespace(metadata_size=8), buf, 7, 8, metadata=metadata, sgl=True)
+        assert dev.command(
+            dev.qp.submit_write, dev.namespace(metadata_size=8), buf, 7, 8, metadata=metadata
+        )[1] == 0  # fmt: skip
+
+
+@given(
+    size=st.sampled_from([8, 16, 64, 128]),
+    offset=st.integers(0, PAGE // 4).map(lambda n: 4 * n),
+    nblocks=st.integers(1, 200),
+    sgls=st.sampled_from([0, *SGLS.values(), 1, 2 | LISTED]),
+    forced=st.sampled_from([None, None, False]),
+    seed=st.integers(0, 3),
+    name=st.sampled_from(["submit_read", "submit_write", "submit_compare"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_metadata_anywhere_is_said_or_refused(
+    size: int, offset: int, nblocks: int, sgls: int, forced: bool | None, seed: int, name: str
+) -> None:
+    """Metadata in any pieces goes with its blocks, or the call says at which byte no command can say it."""
+    with device(sgls=sgls, max_transfer=1 << 20) as dev:
+        view, address = scattered(dev, 8, seed)
+        runs = dev.iommu.runs(address + offset, size * nblocks)
+        ends = list(itertools.accumulate(nbytes for _, nbytes in runs))[:-1]
+        compared = name == "submit_compare"
+        broken = [end for end in ends if compared or end % size]
+        listed = sgls & LISTED and forced is not False
+        buf = dev.alloc(512 * nblocks)
+        shape = Shape(512, size, False, 0, PAGE, 1 << 20, sgls, 16)
+        Posted.look(dev, shape)
+        ns = dev.namespace(metadata_size=size)
+        call = getattr(dev.qp, name)
+        if broken and not listed:
+            with pytest.raises(UsageError, match=f"metadata: byte {broken[0]} is elsewhere .* in one piece"):
+                call(ns, buf, 7, nblocks, metadata=view[offset:], sgl=forced)
+            assert dev.commands() == []
+            return
+        posted = dev.all_commands(call, ns, buf, 7, nblocks, metadata=view[offset:], sgl=forced)
+        check(shape, posted, 7, nblocks, [(buf.iova, 512 * nblocks)], runs)
 
 
 REFS = {

@@ -5,6 +5,7 @@ It is of a namespace of 1000 blocks of 512 bytes, a buffer of two blocks, and a 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -44,7 +45,8 @@ class Named:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    # An address would differ among the processes that share the tests.
+    text = re.sub(" at 0x[0-9a-f]+", "", repr(value))
     return text if len(text) < 40 else f"{text[:37]}..."
 
 
