@@ -78,7 +78,9 @@ def tags_of(ns: Namespace, prefix: str, app_tag: Any, app_mask: Any, storage_tag
         UsageError: One has more bits than the namespace has for it.
     """
     storage = number(
-        storage_tag, f"{prefix}storage_tag", (1 << ns.storage_tag_bits) - 1 if ns.storage_tag_bits else 1 << 80
+        storage_tag,
+        f"{prefix}storage_tag",
+        (1 << ns.storage_tag_bits) - 1 if ns.storage_tag_bits else 1 << 80,
     )
     if storage and not ns.storage_tag_bits:
         raise UsageError(f"{prefix}storage_tag: {ns!r} has none (STS is 0)")

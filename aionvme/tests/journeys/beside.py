@@ -48,7 +48,10 @@ async def metadata_beside_an_sgl(device: Device) -> None:
         data, metadata = pattern(9600, nblocks * disk.size), pattern(9601, nblocks * device.layout.metadata)
         out, back = (memoryview(disk.ctrlr.dma_alloc(len(metadata))) for _ in range(2))
         if not _sgls(disk, IN_ONE_PIECE, BY_AN_SGL):
-            with disk.ctrlr.dma_alloc(len(data)) as buf, pytest.raises(aionvme.UsageError, match="SGLS bits 17"):
+            with (
+                disk.ctrlr.dma_alloc(len(data)) as buf,
+                pytest.raises(aionvme.UsageError, match="SGLS bits 17"),
+            ):
                 disk.qp.write(disk.ns, buf, lba, nblocks, metadata=out, sgl=True)
             await _there_and_back(disk, lba, data, out, back, metadata)
             return
@@ -56,7 +59,9 @@ async def metadata_beside_an_sgl(device: Device) -> None:
         # What only an SGL can say goes by one, metadata or not.
         with stale(disk.ctrlr, 3 * len(data)) as odd:
             parts = [memoryview(odd)[4:8], memoryview(odd)[PAGE + 12 :][: len(data) - 4]]
-            await disk.qp.write(disk.ns, fill(disk.ctrlr.dma_alloc(len(data)), data), lba, nblocks, metadata=out)
+            await disk.qp.write(
+                disk.ns, fill(disk.ctrlr.dma_alloc(len(data)), data), lba, nblocks, metadata=out
+            )
             request = disk.qp.readv(disk.ns, parts, lba, nblocks, metadata=back)
             await request
             assert request.used_sgl
@@ -95,7 +100,9 @@ async def metadata_in_several_places(device: Device) -> None:
                     disk.record(lba, data, metadata)
                 else:
                     before = disk.qp.counters["completions"]
-                    with pytest.raises(aionvme.UsageError, match=f"metadata: byte {4 * more + 4} is elsewhere"):
+                    with pytest.raises(
+                        aionvme.UsageError, match=f"metadata: byte {4 * more + 4} is elsewhere"
+                    ):
                         disk.qp.write(disk.ns, buf, lba, nblocks, metadata=places[0])
                     assert disk.qp.counters["completions"] == before
         for registration in (*held, *more_held):

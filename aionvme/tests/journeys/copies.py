@@ -52,7 +52,13 @@ async def copies_have_the_protection_of_what_they_copy(device: Device) -> None:
         # Of what is written the guard and the application tag can be checked as well.
         tags = {"app_tag": APP_TAG, "app_mask": 0xFFFF}
         await disk.qp.copy(
-            disk.ns, [(lba, nblocks)], dest, io_flags=GUARD | APP, **tags, **_expected(disk, lba), **_format(disk)
+            disk.ns,
+            [(lba, nblocks)],
+            dest,
+            io_flags=GUARD | APP,
+            **tags,
+            **_expected(disk, lba),
+            **_format(disk),
         )
         assert await disk.read(dest, nblocks, GUARD | APP, **disk.tags(dest)) == stored
         if REF & disk.checks:

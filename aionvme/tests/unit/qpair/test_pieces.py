@@ -330,12 +330,20 @@ def test_metadata_of_a_forced_sgl() -> None:
     with device(sgls=1 | BESIDE) as dev:
         buf, metadata = dev.alloc(4096), dev.alloc(128)
         sqe = dev.command(
-            dev.qp.submit_write, dev.namespace(metadata_size=8), buf, 7, 8, metadata=memoryview(metadata)[3:], sgl=True
+            dev.qp.submit_write,
+            dev.namespace(metadata_size=8),
+            buf,
+            7,
+            8,
+            metadata=memoryview(metadata)[3:],
+            sgl=True,
         )
         assert (sqe[1], struct.unpack_from("<Q", sqe, 16)[0]) == (0x40, metadata.iova + 3)
     with device(sgls=1) as dev:
         buf, metadata = dev.alloc(4096), dev.alloc(64)
-        with pytest.raises(UsageError, match=r"no SGL beside separate metadata \(SGLS bits 17 and 19 are 0\)"):
+        with pytest.raises(
+            UsageError, match=r"no SGL beside separate metadata \(SGLS bits 17 and 19 are 0\)"
+        ):
             dev.qp.write(dev.namespace(metadata_size=8), buf, 7, 8, metadata=metadata, sgl=True)
         assert dev.command(
             dev.qp.submit_write, dev.namespace(metadata_size=8), buf, 7, 8, metadata=metadata
