@@ -7,7 +7,7 @@ from aionvme.admin.firmware import FirmwareCommitted
 from aionvme.admin.operation import Operation, Progress
 from aionvme.admin.options import ArbMechanism, ControllerOptions, QPrio
 from aionvme.admin.vendors import register_vendor
-from aionvme.connect import connect, probe, run
+from aionvme.connect import connect, detach, probe, run
 from aionvme.errors import (
     AddressError,
     CommandSpecificError,
@@ -30,6 +30,7 @@ from aionvme.errors import (
 from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover
 from aionvme.pci.dma import DmaBuffer, DmaRegistration
+from aionvme.pci.hotplug import Hotplug, HotplugEvent, hotplug
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -49,6 +50,8 @@ from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.spec.lba_status import LbaStatus, LbaStatusAction
+from aionvme.spec.media import SanitizeAction, SecureErase, SelfTestCode
+from aionvme.spec.namespaces import NamespaceSpec
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.reservation import (
@@ -95,6 +98,8 @@ __all__ = [
     "FeatureValue",
     "FirmwareCommitted",
     "GenericStatusError",
+    "Hotplug",
+    "HotplugEvent",
     "IdentifyController",
     "IdentifyNamespace",
     "ImmediateEvent",
@@ -107,6 +112,7 @@ __all__ = [
     "LockdownScope",
     "MediaError",
     "Namespace",
+    "NamespaceSpec",
     "NoticeEvent",
     "NvmeError",
     "OneShotEvent",
@@ -123,6 +129,9 @@ __all__ = [
     "ReservationStatus",
     "ReservationType",
     "ResetNeeded",
+    "SanitizeAction",
+    "SecureErase",
+    "SelfTestCode",
     "SglCallbacks",
     "SmartEvent",
     "Status",
@@ -138,7 +147,9 @@ __all__ = [
     "VirtualizationAction",
     "WrongLoopError",
     "connect",
+    "detach",
     "discover",
+    "hotplug",
     "probe",
     "register_vendor",
     "run",

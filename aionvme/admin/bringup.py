@@ -19,10 +19,15 @@ _POLL_SECONDS = 0.0005
 
 
 class Registers:
-    """The registers of one controller, by name."""
+    """The registers of one controller, by name.
+
+    Attributes:
+        lost: Why the status is not to be read any more.
+    """
 
     def __init__(self, function: Function) -> None:
         self.function = function
+        self.lost: ControllerLostError | None = None
         self.cap = Cap.from_int(self._alive64(Reg.CAP))
 
     def _alive64(self, offset: int) -> int:
@@ -48,6 +53,8 @@ class Registers:
 
     def csts(self) -> Csts:
         """Controller status; `ControllerLostError` when the device is gone."""
+        if self.lost is not None:
+            raise ControllerLostError(*self.lost.args)
         value = self.function.read32(Reg.CSTS)
         if value == ALL_ONES:
             raise ControllerLostError(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from aionvme.admin.directives import DirectiveCommands
 from aionvme.admin.features import FeatureCommands
 from aionvme.admin.firmware import FirmwareCommands
+from aionvme.admin.formatting import FormatCommands
 from aionvme.admin.host_memory import HostMemoryCommands
 from aionvme.admin.lba_status import LbaStatusCommands
-from aionvme.admin.media import MediaCommands
 from aionvme.admin.ns_management import NamespaceCommands
 from aionvme.admin.security import SecurityCommands
 from aionvme.admin.sending import Callback
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class AdminCommands(
     NamespaceCommands,
-    MediaCommands,
+    FormatCommands,
     TelemetryCommands,
     FeatureCommands,
     HostMemoryCommands,

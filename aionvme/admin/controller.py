@@ -15,11 +15,13 @@ from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
+from aionvme.admin.facts import Facts
 from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
 from aionvme.admin.recovery import RESETS, Recovery, again
+from aionvme.admin.removal import Removal, shut_down
 from aionvme.errors import (
     ControllerFailedError,
     ControllerLostError,
@@ -36,17 +38,10 @@ from aionvme.qpair.raw import AdminQueuePair
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
-    from numpy.typing import NDArray
-    from typing_extensions import Buffer
-
-    from aionvme.pci.device import PciDevice
-    from aionvme.pci.dma import DmaBuffer, DmaRegistration
     from aionvme.pci.function import Function
-    from aionvme.qpair.namespace import Namespace
-    from aionvme.spec.identify import IdentifyController
 
 # More vectors than this are seldom to be had, and seldom of use.
 MAX_IRQS = 33
@@ -54,11 +49,8 @@ HEALTH_SECONDS = 1.0
 # AQA counts entries with 12 bits (Base 2.0, 3.1.3.8).
 MOST_ADMIN_ENTRIES = 4096
 
-# Which functions this process has open: a second probe does not ask for them again.
-_open: weakref.WeakValueDictionary[str, Controller] = weakref.WeakValueDictionary()
 
-
-class Controller(Listening, AdminCommands):
+class Controller(Facts, Listening, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -101,6 +93,7 @@ class Controller(Listening, AdminCommands):
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
         self._core.events = Events(self._core)
         self._core.events.add_hook(partial(namespaces.follow, self._core))
+        self._core.events.add_hook(self._core.nudges.hear)
         self._recovery = Recovery(self._core)
         self._core.keep_alive = KeepAlive(self._core, self._recovery.escalate)
         self._queues = IoQueues(self._core, self._recovery)
@@ -111,12 +104,27 @@ class Controller(Listening, AdminCommands):
         self._closing: asyncio.Future[None] | None = None
         self._pid = os.getpid()
         self._watch: asyncio.TimerHandle | None = None
+        self._removal = Removal(self, self._core, self._recovery)
+        self._on_closed: Callable[[], object] | None = None
 
     # -- bring-up ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    async def attach(cls, function: Function, opts: ControllerOptions) -> Controller:
+    async def attach(
+        cls,
+        function: Function,
+        opts: ControllerOptions,
+        *,
+        on_closed: Callable[[], object] | None = None,
+        on_removed: Callable[[Controller], object] | None = None,
+    ) -> Controller:
         """Brings up the controller that a function is; closes the function if that fails or is cancelled.
+
+        Args:
+            function: The function, opened.
+            opts: As finally used afterwards.
+            on_closed: Called when the controller that came up has been closed, by whomever.
+            on_removed: Called with the controller when it was removed or lost, unless it was being closed.
 
         Raises:
             ControllerFailedError: It does not get ready, or says what cannot be.
@@ -133,15 +141,18 @@ class Controller(Listening, AdminCommands):
         except BaseException as error:
             await run_to_end(ctrlr._abandon(error))
             raise
+        ctrlr._on_closed = on_closed
+        ctrlr._removal.told = on_removed
         return ctrlr
 
     async def _start(self) -> None:
         core = self._core
         self._watch_health()
+        self._removal.watch()
         self._set_irqs()
         await again(self._bring_up)
         core.state = State.LIVE
-        _open[self.pci_dev.bdf] = self
+        self._removal.attached = True
 
     async def _bring_up(self) -> None:
         core = self._core
@@ -152,12 +163,6 @@ class Controller(Listening, AdminCommands):
         core.admin.reset_rings()
         core.admin.resume()
         await startup.start(core)
-
-    @staticmethod
-    def is_open(pci_dev: PciDevice) -> bool:
-        """Whether this process has the controller of that function."""
-        ctrlr = _open.get(pci_dev.bdf)
-        return ctrlr is not None and ctrlr._core.state is not State.CLOSED
 
     def _set_irqs(self) -> None:
         """An eventfd for each vector that a queue may use; on a machine that is short of vectors, for fewer."""
@@ -187,69 +192,6 @@ class Controller(Listening, AdminCommands):
                 core.registers.clear_enable()
             core.end(ControllerFailedError(f"bring-up ended by {type(error).__name__}"))
         await self._release()
-
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> IdentifyController:
-        """Identify Controller, as of the last bring-up."""
-        assert self._core.data is not None
-        return self._core.data
-
-    def _identified(self) -> IdentifyController | None:
-        return self._core.data
-
-    @property
-    def namespaces(self) -> Mapping[int, Namespace]:
-        """The active namespaces by identifier."""
-        return self._core.namespaces
-
-    @property
-    def opts(self) -> ControllerOptions:
-        """The options as finally used."""
-        return self._core.opts
-
-    @property
-    def pci_dev(self) -> PciDevice:
-        """Which function it is."""
-        return self._core.function.pci_dev
-
-    @property
-    def version(self) -> tuple[int, int, int]:
-        """Major, minor and tertiary version of the specification that it follows (VS)."""
-        return self._core.registers.version()
-
-    @property
-    def max_transfer(self) -> int:
-        """Most bytes of data in one command (MDTS); 0 for no limit. Longer reads and writes are split."""
-        return self._core.max_transfer
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called, or the controller was lost or failed."""
-        return self._core.state in (State.CLOSING, State.CLOSED, State.ENDED)
-
-    def __repr__(self) -> str:
-        return f"<Controller {self._core} {self._core.state.value}>"
-
-    # -- memory --------------------------------------------------------------------------------------------------------
-
-    def dma_alloc(self, nbytes: int, *, align: int = 4096, zero: bool = True) -> DmaBuffer:
-        """Memory for reads and writes, which this controller reaches. See `DmaSpace.alloc`."""
-        self._check_open()
-        return self._dma.alloc(nbytes, align=align, zero=zero)
-
-    def dma_register(self, obj: Buffer | NDArray[Any], *, exact: bool = False) -> DmaRegistration:
-        """Lets this controller reach memory that the caller owns, for zero copy. See `DmaSpace.register`."""
-        self._check_open()
-        return self._dma.register(obj, exact=exact)
-
-    def _check_open(self) -> None:
-        error = self._core.error
-        if error is not None:
-            raise type(error)(*error.args)
-        if self._core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"{self!r} is closed")
 
     # -- queue pairs ---------------------------------------------------------------------------------------------------
 
@@ -377,6 +319,12 @@ class Controller(Listening, AdminCommands):
             self._closing = start_to_end(self._close(), self._core.loop)
         await wait_to_end(self._closing)
 
+    def _remove(self) -> None:
+        """It was lost, or the system wants it back."""
+        if self._closing is None:
+            self._closing = start_to_end(self._removal.run(self, self._close), self._core.loop)
+            self._closing.add_done_callback(lambda closing: closing.exception())
+
     async def _close(self) -> None:
         core = self._core
         # Commands without a time limit would be waited for as long as the controller keeps them.
@@ -415,10 +363,10 @@ class Controller(Listening, AdminCommands):
                     failure = error
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(UsageError(f"{self!r} is closed"))
+            core.admin.refuse(UsageError(f"the controller {core} is closed"))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
-                await self._shut_down()
+                await shut_down(core)
         except ControllerLostError as error:
             core.end(error)
         except NvmeError as error:
@@ -426,12 +374,6 @@ class Controller(Listening, AdminCommands):
         await self._release()
         if failure is not None:
             raise failure
-
-    async def _shut_down(self) -> None:
-        core = self._core
-        if not core.opts.no_shn_notification:
-            await bringup.shutdown(core.registers, bringup.shutdown_timeout(core.data))
-        await bringup.disable(core.registers)
 
     async def _release(self) -> None:
         """Cuts the device off and gives everything back. No command is outstanding."""
@@ -444,24 +386,27 @@ class Controller(Listening, AdminCommands):
         core.events.end(core.error)
         core.keep_alive.stop()
         # Before the function is closed, and its registers are unmapped: no thread is about to touch them.
-        for qp in await marshal.on_each(core.all_queues(), lambda qp: qp.dispose()):
-            core.leave_to_its_loop(qp)
+        core.left.update(core.all_queues())
+        await marshal.on_each(core.all_queues(), core.dispose_here)
         self._dispose()
         await core.loop.run_in_executor(None, core.function.close)
-        core.state = State.CLOSED
+        self._closed()
+
+    def _closed(self) -> None:
+        self._core.state = State.CLOSED
+        if self._on_closed is not None:
+            self._on_closed()
 
     def _dispose(self) -> None:
         core = self._core
         for qp in core.all_queues():
-            qp.home.tell(qp.dispose)
-            if not qp.disposed:
-                core.leave_to_its_loop(qp)
+            core.dispose_of(qp)
         core.queues.clear()
         core.undeleted.clear()
+        self._removal.unwatch()
         with contextlib.suppress(OSError, NvmeError):
             core.function.set_irqs([])
-        if not core.irqs_in_use:
-            self._close_irqs()
+        core.close_irqs()
 
     async def __aenter__(self) -> Controller:
         return self
@@ -486,7 +431,7 @@ class Controller(Listening, AdminCommands):
             core.end(ControllerFailedError(f"{core} was dropped without close()"))
             self._dispose()
             core.function.close()
-            core.state = State.CLOSED
+            self._closed()
 
 
 async def _in_thread(call: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ from aionvme.admin.commands import AdminCommands
 from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
-from aionvme.errors import NvmeError
+from aionvme.admin.nudges import Nudges
+from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aionvme.admin.bringup import Registers
     from aionvme.admin.doorbells import Cmb, Shadows
@@ -72,6 +74,7 @@ class Core:
         log_support: Which log pages it has.
         feature_support: Which features it has.
         host_memory: What it was lent of the host's memory.
+        nudges: Who looks at a log page from time to time, and is told of events that belong to it.
         scanning: Held while the namespaces are read anew; `rescan` does that in the background.
         commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
@@ -79,10 +82,12 @@ class Core:
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
+        left: Queue pairs that their loops have yet to dispose of, as nobody waits for that. Till then their interrupts'
+            eventfds stay open.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
-        irqs_in_use: Whether a loop that did not answer may go on looking at one of them: they then stay open.
         enabled: It was enabled, and got ready, by the last bring-up.
-        error: Why it ended.
+        error: Why it ended, or is about to.
+        on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
 
     function: Function
@@ -105,6 +110,7 @@ class Core:
     error: NvmeError | None = None
     data: IdentifyController | None = None
     namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    nudges: Nudges = attrs.field(factory=Nudges)
     scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     rescan: asyncio.Task[None] | None = None
     commands_log: CommandsSupportedAndEffects | None = None
@@ -112,10 +118,12 @@ class Core:
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
-    irqs_in_use: bool = False
+    left: set[GovernedQueuePair] = attrs.field(factory=set)
     enabled: bool = False
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
+    on_lost: Callable[[], object] | None = None
+    _irqs_due: bool = False
 
     @property
     def home(self) -> Home:
@@ -143,10 +151,23 @@ class Core:
         yield from list(self.queues.values())
         yield from list(self.undeleted)
 
-    def leave_to_its_loop(self, qp: GovernedQueuePair) -> None:
-        """Its loop has yet to dispose of it, and nobody waits for that."""
-        if qp.completion in ("interrupt", "adaptive"):
-            self.irqs_in_use = True
+    def dispose_of(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair has: in its own loop, now or when that turns."""
+        self.left.add(qp)
+        qp.home.tell(partial(self.dispose_here, qp))
+
+    def dispose_here(self, qp: GovernedQueuePair) -> None:
+        """Gives back what a queue pair of this loop has."""
+        qp.dispose()
+        self.left.discard(qp)
+        if self._irqs_due:
+            self.close_irqs()
+
+    def close_irqs(self) -> None:
+        """Closes the eventfds, once no loop looks at them any more."""
+        self._irqs_due = True
+        while self.irq_fds and not self.left:
+            os.close(self.irq_fds.pop())
 
     def loop_is_ending(self) -> bool:
         """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
@@ -169,9 +190,10 @@ class Core:
         """Lost or failed: cuts the device off, then ends every command with `error`, which later calls raise too."""
         if self.state in (State.ENDED, State.CLOSED):
             return
-        self.state = State.ENDED
-        self.error = error
-        logger.error("%s: %s", self, error)
+        closing, self.state = self.state is State.CLOSING, State.ENDED
+        if self.error is None:
+            logger.error("%s", self.about(error))
+        error = self.error = self.error or error
         # First, so that a call in another thread is told this rather than that its memory is not mapped.
         for qp in self.all_queues():
             qp.refuse(error)
@@ -179,8 +201,18 @@ class Core:
         self.cut_off()
         for qp in self.all_queues():
             qp.home.tell(partial(qp.end_outstanding, error, True))
-        self.events.end(error)
-        self.keep_alive.stop()
+        self.home.tell(partial(self.events.end, error))
+        self.home.tell(self.keep_alive.stop)
+        if isinstance(error, ControllerLostError):
+            # Whoever waits for a register waits no longer.
+            self.registers.lost = error
+            if self.on_lost is not None and not closing and not self.loop.is_closed():
+                self.loop.call_soon(self.on_lost)
+
+    def about(self, what: object) -> str:
+        """A sentence that begins with the controller's name, whether `what` did or not."""
+        text = str(what)
+        return text if text.startswith(str(self)) else f"{self}: {text}"
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)

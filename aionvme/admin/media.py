@@ -1,29 +1,28 @@
-"""Owns what is done to the media as a whole: format, sanitize and self-test, in two spellings, with progress.
+"""Owns what the controller goes on with by itself: sanitize and self-test, in two spellings, with progress.
 
-Each of the three is an `Operation`: awaited it gives the result, iterated its progress, and both may be done at once.
+Each of the two, as a format, is an `Operation`: awaited it gives the result, iterated its progress, and both may be
+done at once.
 
     operation = ctrlr.sanitize(SanitizeAction.BLOCK_ERASE)
     async for progress in operation:
         print(f"{progress.fraction:.0%}")
     log = await operation
 
-What the controller goes on with by itself after the command (sanitize, self-test) is followed in its log page, read each
-`interval` seconds. `sanitize_progress` and `self_test_progress` follow one that somebody else began.
+What goes on after its command is followed in its log page, read each `interval` seconds, and at once when an event
+tells of the page. `sanitize_progress` and `self_test_progress`
+follow one that somebody else began.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from aionvme.admin import namespaces
-from aionvme.admin.ns_management import check_nsid
 from aionvme.admin.operation import Operation, Reporter
 from aionvme.admin.sending import Callback, Sender
-from aionvme.errors import ControllerResetError, OperationFailedError, StatusError, UsageError
+from aionvme.errors import ControllerResetError, OperationFailedError, UsageError
 from aionvme.spec import entries, media
-from aionvme.spec.identify import Dpc, Flbas, Fna, Fpi, IdentifyNamespace, Mc
 from aionvme.spec.logs.health import (
     SanitizeLog,
     SanitizeState,
@@ -33,16 +32,11 @@ from aionvme.spec.logs.health import (
 )
 from aionvme.spec.media import Sanicap, SanitizeAction, SecureErase, SelfTestCode
 from aionvme.spec.namespaces import ALL_NAMESPACES
-from aionvme.spec.opcodes import AdminOpcode, Cns, LogPageId
+from aionvme.spec.opcodes import AdminOpcode, LogPageId
 from aionvme.spec.structure import Structure
-
-if TYPE_CHECKING:
-    from aionvme.qpair.namespace import Namespace
 
 Page = TypeVar("Page", bound=Structure)
 
-#: Seconds that a format may take where its caller does not say: it is longer than the time of other admin commands.
-FORMAT_SECONDS = 600.0
 #: Seconds between two looks at the progress.
 INTERVAL = 1.0
 _SANITIZED = 65536
@@ -56,148 +50,7 @@ _CAPABILITY = {
 
 
 class MediaCommands(Sender):
-    """Format NVM, Sanitize and Device Self-test (Base 2.0, 5.14, 5.24 and 5.9)."""
-
-    # -- format --------------------------------------------------------------------------------------------------------
-
-    def format_nvm(
-        self,
-        nsid: int,
-        *,
-        lbaf: int,
-        ses: int = SecureErase.NONE,
-        pi: int = 0,
-        pil: bool = False,
-        mset: bool = False,
-        all_namespaces: bool = False,
-        interval: float = INTERVAL,
-        timeout: float | None = None,
-    ) -> Operation[None]:
-        """Formats a namespace. All that is stored there is lost.
-
-        Let no command for the namespace be outstanding: the controller ends those with FORMAT_IN_PROGRESS, or worse.
-        `Controller.namespaces` follows before the await returns; where format and settings stay the same (a secure
-        erase) the `Namespace` stays the same object, else the old one takes no more commands. Progress is reported
-        where the controller reports it (FPI), in percent.
-
-        Args:
-            nsid: The namespace; FFFFFFFFh for all that are attached to the controller, with `all_namespaces=True`.
-            lbaf: Index of the format, in `ns.data.lba_formats`.
-            ses: A `SecureErase`.
-            pi: Type of protection information, 1 to 3; 0 for none.
-            pil: It is the first bytes of the metadata; else the last.
-            mset: Metadata follows each block's data; else it has a buffer of its own.
-            all_namespaces: That is meant. Also needed where the controller formats (or, with `ses`, erases) all
-                namespaces whichever is named (FNA).
-            interval: Seconds between two looks at the progress.
-            timeout: Seconds; 0 for none, None for ten minutes. A cancelled or late format is aborted, and where that does
-                not end it either, the controller is reset.
-
-        Raises:
-            UsageError: No such format or setting, or the controller has no such command.
-            StatusError: INVALID_FORMAT, and others.
-        """
-        return self.submit_format_nvm(
-            nsid,
-            lbaf=lbaf,
-            ses=ses,
-            pi=pi,
-            pil=pil,
-            mset=mset,
-            all_namespaces=all_namespaces,
-            interval=interval,
-            timeout=timeout,
-        )
-
-    def submit_format_nvm(
-        self,
-        nsid: int,
-        cb_fn: Callback | None = None,
-        cb_arg: object = None,
-        *,
-        lbaf: int,
-        ses: int = SecureErase.NONE,
-        pi: int = 0,
-        pil: bool = False,
-        mset: bool = False,
-        all_namespaces: bool = False,
-        interval: float = INTERVAL,
-        timeout: float | None = None,
-    ) -> Operation[None]:
-        """`format_nvm` with a callback."""
-        self._require("format_nvm", "Format NVM", AdminOpcode.FORMAT_NVM)
-        self._check_scope(nsid, ses, all_namespaces)
-        _check_interval(interval)
-        if not 0 <= lbaf < 64:
-            raise UsageError(f"lbaf must be from 0 to 63, not {lbaf}")
-        if not 0 <= pi <= 3:
-            raise UsageError(f"pi must be from 0 to 3, not {pi}")
-        if ses not in list(SecureErase):
-            raise UsageError(f"ses is one of SecureErase's {_names(SecureErase)}, not {ses!r}")
-        for namespace in self._formatted(nsid):
-            _check_format(namespace.data, lbaf, pi, pil, mset)
-        sqe = media.format_nvm(nsid, lbaf=lbaf, ses=ses, pi=pi, pil=pil, mset=mset)
-        flbas = Flbas(low=lbaf & 0xF, high=lbaf >> 4, extended=int(mset)).value
-        reporter = Reporter()
-        coro = self._format(nsid, sqe, (flbas, pi | pil << 3), interval, timeout, reporter)
-        return self._operation("format", coro, cb_fn, cb_arg, reporter)
-
-    def _check_scope(self, nsid: int, ses: int, all_namespaces: bool) -> None:
-        data = self._identified()
-        fna = Fna(data.fna if data is not None else 0)
-        others = len(self._core.namespaces) > 1 and (fna.format_all or (ses and fna.erase_all))
-        if nsid != ALL_NAMESPACES and others:
-            if not all_namespaces:
-                raise UsageError(
-                    f"nsid {nsid}: this controller formats every namespace, whichever is named (FNA {fna.value:#04x}): "
-                    "give all_namespaces=True if that is meant"
-                )
-            all_namespaces = False
-        check_nsid(nsid, all_namespaces)
-        if ses == SecureErase.CRYPTOGRAPHIC and data is not None and not fna.crypto_erase:
-            raise UsageError(f"ses: the controller has no cryptographic erase (FNA {fna.value:#04x})")
-
-    def _formatted(self, nsid: int) -> list[Namespace]:
-        """The namespaces that a format concerns, of those that are attached."""
-        data = self._identified()
-        every = nsid == ALL_NAMESPACES or bool(data is not None and Fna(data.fna).format_all)
-        return [each for each in self._core.namespaces.values() if every or each.nsid == nsid]
-
-    async def _format(
-        self,
-        nsid: int,
-        sqe: bytes,
-        settings: tuple[int, int],
-        interval: float,
-        timeout: float | None,
-        report: Reporter,
-    ) -> None:
-        ended = asyncio.Event()
-        follower = asyncio.ensure_future(self._follow_format(nsid, interval, ended, report))
-        try:
-            await self._send(sqe, None, None, timeout=FORMAT_SECONDS if timeout is None else timeout)
-            changed = [each.nsid for each in self._formatted(nsid) if _settings(each.data) != settings]
-            namespaces.forget(self._core, changed, "was formatted: see ctrlr.namespaces")
-        finally:
-            ended.set()
-            await follower
-        await namespaces.refresh(self._core)
-        report(100, 100, "formatted")
-
-    async def _follow_format(
-        self, nsid: int, interval: float, ended: asyncio.Event, report: Reporter
-    ) -> None:
-        concerned = self._formatted(nsid)
-        if not concerned or not Fpi(concerned[0].data.fpi).supported:
-            return
-        nsid = concerned[0].nsid
-        while not await _is_set(ended, interval):
-            # Not every controller tells while it formats.
-            with contextlib.suppress(StatusError, ControllerResetError):
-                data = IdentifyNamespace.decode(
-                    await self._page(entries.identify(Cns.NAMESPACE, nsid=nsid), 4096)
-                )
-                report(100 - min(Fpi(data.fpi).remaining, 100), 100, "formatting")
+    """Sanitize and Device Self-test (Base 2.0, 5.24 and 5.9)."""
 
     # -- sanitize ------------------------------------------------------------------------------------------------------
 
@@ -265,7 +118,7 @@ class MediaCommands(Sender):
     ) -> Operation[SanitizeLog]:
         """`sanitize` with a callback, called at the end of the sanitize operation."""
         self._check_sanitize(action, ndas, emvs)
-        _check_interval(interval)
+        check_interval(interval)
         if not 1 <= owpass <= 16:
             raise UsageError(f"owpass must be from 1 to 16, not {owpass}")
         if not 0 <= ovrpat < 1 << 32:
@@ -288,7 +141,7 @@ class MediaCommands(Sender):
         self._admin.check_open()
         data = self._identified()
         if action not in list(SanitizeAction):
-            raise UsageError(f"action is one of SanitizeAction's {_names(SanitizeAction)}, not {action!r}")
+            raise UsageError(f"action is one of SanitizeAction's {names_of(SanitizeAction)}, not {action!r}")
         if data is None:
             return
         sanicap = Sanicap(data.sanicap)
@@ -311,7 +164,7 @@ class MediaCommands(Sender):
     ) -> Operation[SanitizeLog]:
         """Follows a sanitize operation that goes on, whoever began it: as `sanitize`, without beginning one."""
         self._admin.check_open()
-        _check_interval(interval)
+        check_interval(interval)
         reporter = Reporter()
         coro = self._watch_sanitize(interval, timeout, reporter)
         return self._operation("sanitize progress", coro, None, None, reporter)
@@ -332,7 +185,7 @@ class MediaCommands(Sender):
                 if log.state != SanitizeState.IN_PROGRESS:
                     break
                 report(log.sprog, _SANITIZED, "sanitizing")
-            await asyncio.sleep(interval)
+            await self._core.nudges.wait(LogPageId.SANITIZE_STATUS, interval)
         if log.state == SanitizeState.FAILED:
             raise OperationFailedError("the sanitize operation failed", log)
         report(_SANITIZED, _SANITIZED, "sanitized")
@@ -377,9 +230,9 @@ class MediaCommands(Sender):
     ) -> Operation[SelfTestResult]:
         """`device_self_test` with a callback, called at the end of the self-test."""
         self._require("self_test", "Device Self-test", AdminOpcode.DEVICE_SELF_TEST)
-        _check_interval(interval)
+        check_interval(interval)
         if code not in list(SelfTestCode):
-            raise UsageError(f"code is one of SelfTestCode's {_names(SelfTestCode)}, not {code!r}")
+            raise UsageError(f"code is one of SelfTestCode's {names_of(SelfTestCode)}, not {code!r}")
         if not 0 <= nsid <= _LARGEST_NSID and nsid != ALL_NAMESPACES:
             raise UsageError(f"nsid must be from 0 to {_LARGEST_NSID:#x}, or 0xffffffff, not {nsid}")
         reporter = Reporter()
@@ -395,7 +248,7 @@ class MediaCommands(Sender):
             UsageError: There is none, and never was one.
         """
         self._require("self_test", "Device Self-test", AdminOpcode.DEVICE_SELF_TEST)
-        _check_interval(interval)
+        check_interval(interval)
         reporter = Reporter()
         coro = self._watch_self_test(interval, timeout, reporter)
         return self._operation("self-test progress", coro, None, None, reporter)
@@ -431,7 +284,7 @@ class MediaCommands(Sender):
         report(100, 100, "tested")
         return result
 
-    # -- pages -----------------------------------------------------------------------------------------------------------
+    # -- pages ---------------------------------------------------------------------------------------------------------
 
     async def _page(self, sqe: bytes, nbytes: int, timeout: float | None = None) -> bytes:
         page: bytes = await self._send(
@@ -445,35 +298,8 @@ class MediaCommands(Sender):
         return kind.decode(await self._page(sqe, kind.SIZE, timeout))
 
 
-def _settings(data: IdentifyNamespace) -> tuple[int, int]:
-    """What a format sets: FLBAS and DPS, without what means nothing."""
-    index = data.lba_format_index
-    flbas = Flbas(low=index & 0xF, high=index >> 4, extended=Flbas(data.flbas).extended)
-    return flbas.value, data.dps & 0xF
-
-
-def _check_format(data: IdentifyNamespace, lbaf: int, pi: int, pil: bool, mset: bool) -> None:
-    formats = data.lba_formats
-    if lbaf >= len(formats):
-        raise UsageError(f"lbaf must be less than {len(formats)}, the formats of the namespace, not {lbaf}")
-    form = formats[lbaf]
-    if form.lbads == 0:
-        raise UsageError(f"lbaf {lbaf}: this format is not available now")
-    if pi and form.ms < 8:
-        raise UsageError(
-            f"pi={pi}: format {lbaf} has {form.ms} bytes of metadata, and protection information needs 8"
-        )
-    if pi and not data.dpc >> (pi - 1) & 1:
-        raise UsageError(f"pi={pi}: the namespace does not have that type (DPC {data.dpc:#04x})")
-    dpc = Dpc(data.dpc)
-    if pi and not (dpc.first if pil else dpc.last):
-        raise UsageError(f"pil={pil}: the namespace does not have that (DPC {data.dpc:#04x})")
-    mc = Mc(data.mc)
-    if form.ms and not (mc.extended if mset else mc.separate):
-        raise UsageError(f"mset={mset}: the namespace does not have that (MC {data.mc:#04x})")
-
-
-def _check_interval(interval: float) -> None:
+def check_interval(interval: float) -> None:
+    """`UsageError` for what is no time between two looks."""
     if not 0 < interval < 3600:
         raise UsageError(f"interval must be more than 0 and less than 3600 seconds, not {interval}")
 
@@ -489,13 +315,6 @@ def _result_name(result: int) -> str:
     return SelfTestResultCode(result).name if result in list(SelfTestResultCode) else f"result {result:#x}"
 
 
-def _names(kind: type[SanitizeAction] | type[SecureErase] | type[SelfTestCode]) -> str:
+def names_of(kind: type[SanitizeAction] | type[SecureErase] | type[SelfTestCode]) -> str:
+    """The members of an enumeration, for messages."""
     return ", ".join(member.name for member in kind)
-
-
-async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Whether it is set by then."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()

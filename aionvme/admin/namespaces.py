@@ -10,6 +10,7 @@ that waits for a slot, reaches blocks of another size than it was checked for.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aionvme.admin import bringup
@@ -17,7 +18,7 @@ from aionvme.errors import ControllerResetError, NvmeError, StatusError, UsageEr
 from aionvme.qpair.namespace import Namespace
 from aionvme.spec.identify import IdentifyNamespace
 from aionvme.spec.identify_sets import ExtendedFormatBits, IdentifyNvmNamespace
-from aionvme.spec.opcodes import Cns
+from aionvme.spec.opcodes import Cns, LogPageId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,12 +65,6 @@ async def refresh(core: Core, *, controller: bool = False) -> None:
                 return
 
 
-async def follow(core: Core, event: AsyncEvent) -> None:
-    """What an asynchronous event tells of namespaces shows in `Core.namespaces` before anybody else is told of it."""
-    if event.namespaces_changed:
-        await refresh(core)
-
-
 def refresh_soon(core: Core) -> None:
     """`refresh` in the background, for who cannot wait; what goes wrong is logged."""
     if core.rescan is None and not core.admin.closed:
@@ -85,6 +80,12 @@ async def _refresh_quietly(core: Core) -> None:
         logger.info("%s: its namespaces could not be read anew: %s", core, error)
 
 
+async def follow(core: Core, event: AsyncEvent) -> None:
+    """For `Events.add_hook`: somebody changed namespaces of this controller. Which, does not matter: all are read."""
+    if event.log_page == LogPageId.CHANGED_NAMESPACES:
+        await refresh(core, controller=True)
+
+
 def forget(core: Core, nsids: Iterable[int], what: str) -> None:
     """These namespaces were deleted, detached or formatted (`what` says it) by us: nothing is sent to them any more."""
     for nsid in list(nsids):
@@ -96,15 +97,16 @@ def forget(core: Core, nsids: Iterable[int], what: str) -> None:
 def _retire(core: Core, namespace: Namespace, why: str) -> None:
     namespace.retire(why)
     for qp in list(core.queues.values()):
-        qp.drop_unposted(namespace.nsid, UsageError(f"ns: {why}"))
+        qp.home.tell(partial(qp.drop_unposted, namespace.nsid, UsageError(f"ns: {why}")))
 
 
 def _apply(core: Core, found: dict[int, Namespace]) -> None:
     before = dict(core.namespaces)
-    core.namespaces.clear()
+    # Other threads look at it: one that goes on is there all the time.
     core.namespaces.update(found)
     for nsid, namespace in before.items():
         if nsid not in found:
+            del core.namespaces[nsid]
             _retire(core, namespace, f"namespace {nsid} is not attached to the controller any more")
         elif found[nsid] is not namespace:
             _retire(core, namespace, f"namespace {nsid} has another format or size now: see ctrlr.namespaces")

@@ -86,6 +86,8 @@ class ControllerOptions:
         abort_timeout: Seconds that an aborted command has to end, before the controller is reset; 0 for at once.
         loop_timeout: Seconds that the event loop of another thread may take to answer, before what is asked of it ends
             with an error: of the controller's loop for queue pairs in other loops, and of theirs for the controller.
+        removal_timeout: Seconds that outstanding commands have to complete when the system wants the function back;
+            the others then end with `ControllerLostError`.
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
@@ -116,6 +118,7 @@ class ControllerOptions:
     io_timeout: float = attrs.field(default=30.0, validator=_seconds)
     abort_timeout: float = attrs.field(default=5.0, validator=_seconds)
     loop_timeout: float = attrs.field(default=5.0, validator=(_seconds, attrs.validators.gt(0)))
+    removal_timeout: float = attrs.field(default=2.0, validator=_seconds)
     shadow_doorbells: bool = False
     use_cmb_sqs: bool = False
     host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)

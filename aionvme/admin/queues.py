@@ -199,10 +199,10 @@ class IoQueues:
 
     async def _release(self, qp: IoQueuePair, error: NvmeError | None = None) -> None:
         """Gives back what it has, of which the device knows nothing any more; what it was to do ends with `error`."""
+        self._core.left.add(qp)
         try:
             await qp.home.call(partial(self._put_away, qp, error))
         except NoAnswer:
-            self._core.leave_to_its_loop(qp)
             logger.error(
                 "%r: its event loop does not answer: its memory is given back when it runs again", qp
             )
@@ -211,7 +211,7 @@ class IoQueues:
         """In its own thread."""
         if error is not None:
             qp.end_outstanding(error, True)
-        qp.dispose()
+        self._core.dispose_here(qp)
         self._core.home.tell(partial(self._forget, qp.qid))
 
     def _forget(self, qid: int) -> None:
@@ -262,7 +262,7 @@ class IoQueues:
         logger.error("%s: %s", self._core, error)
         qp.refuse(error)
         qp.suspend()
-        self._core.leave_to_its_loop(qp)
+        self._core.left.add(qp)
         if self._core.queues.get(qp.qid) is qp:
             del self._core.queues[qp.qid]
         qp.home.tell(partial(self._put_away, qp, error))
@@ -283,7 +283,7 @@ class IoQueues:
         Raises:
             ControllerFailedError: It has commands, and its loop does not answer. Its queues were deleted all the same.
         """
-        qp.refuse(UsageError(f"{qp!r} is closed"))
+        qp.refuse(UsageError(f"queue pair {qp.qid} of {self._core} is closed"))
         await run_to_end(self._close(qp))
 
     async def _close(self, qp: IoQueuePair) -> None:

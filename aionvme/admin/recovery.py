@@ -192,7 +192,8 @@ class Recovery:
             core.end(error)
             raise
         except Exception as error:
-            core.end(ControllerFailedError(f"{core}: could not be reset: {error}"))
+            why = str(error).removeprefix(f"{core}: ")
+            core.end(ControllerFailedError(f"{core}: could not be reset: {why}"))
             raise ControllerFailedError(*core.error.args if core.error else ()) from error
         finally:
             self._stopping = False

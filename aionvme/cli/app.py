@@ -6,10 +6,11 @@ import errno
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import aionvme
 from aionvme.cli import binding, console, hello, listing
+from aionvme.cli.manage import manage
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
@@ -38,6 +39,16 @@ class _Commands(TyperGroup):
             raise typer.Exit(console.ERROR) from error
 
 
+class _Command(TyperCommand):
+    """A subcommand whose --help is a switch, and shown as one."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.metavar = ""
+        return option
+
+
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
@@ -61,13 +72,17 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_print_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-app.command("hello")(hello.hello)
-app.command("list")(listing.list_)
-app.command("bind")(binding.bind)
-app.command("unbind")(binding.unbind)
+app.command("hello", cls=_Command)(hello.hello)
+app.command("list", cls=_Command)(listing.list_)
+app.command("bind", cls=_Command)(binding.bind)
+app.command("unbind", cls=_Command)(binding.unbind)
+app.command("manage", cls=_Command)(manage)

@@ -8,8 +8,9 @@ import typer
 
 from aionvme.cli import console
 from aionvme.cli.standing import standing
-from aionvme.errors import AddressError
+from aionvme.errors import AddressError, UsageError
 from aionvme.pci import bind as binder
+from aionvme.pci.address import parse_bdf
 from aionvme.pci.discovery import find
 from aionvme.pci.host import Host
 
@@ -51,6 +52,8 @@ def _each(
     host = ctx.find_object(Host) or Host()
     failed = 0
     for address in addresses:
+        _check(address)
+    for address in addresses:
         try:
             before = find(address, host.sys)
             devices = standing(before, host).block_devices
@@ -64,6 +67,14 @@ def _each(
         tell(after, host)
     if failed:
         raise typer.Exit(console.ERROR)
+
+
+def _check(address: str) -> None:
+    """What is no address at all is a mistake in the call, unlike that of a function that is not there."""
+    try:
+        parse_bdf(address)
+    except AddressError as error:
+        raise UsageError(str(error)) from None
 
 
 def _tell_change(before: PciDevice, after: PciDevice, block_devices: list[str]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -23,8 +25,10 @@ __all__ = [
     "error",
     "facts",
     "interrupted",
+    "named",
     "note",
     "print_json",
+    "progress",
     "prompt",
     "result",
     "table",
@@ -44,6 +48,11 @@ def _console(aside: bool = False) -> Console:
     # Made anew each time, since tests put other files in the place of sys.stdout.
     stream = sys.stderr if aside else sys.stdout
     return Console(width=None if stream.isatty() else _UNFOLDED, stderr=aside, highlight=False)
+
+
+def named(address: str) -> str:
+    """An address as the beginning of a sentence, to which a colon is added: "mock:" has one of its own."""
+    return address.removesuffix(":")
 
 
 def result(text: str = "", style: str = "") -> None:
@@ -94,6 +103,26 @@ def facts(rows: Iterable[tuple[str, str]], *, aside: bool = False) -> None:
     for name, value in rows:
         grid.add_row(Text(name, "dim"), Text(value))
     _print_trimmed(_console(aside), Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal, a line for each tenth elsewhere: call what it gives with a fraction. On standard error."""
+    out = _console(aside=True)
+    if out.is_terminal:
+        with Progress(console=out, transient=True) as bar:
+            task = bar.add_task(label, total=1.0)
+            yield lambda fraction: bar.update(task, completed=fraction)
+        return
+    shown = -1
+
+    def show(fraction: float) -> None:
+        nonlocal shown
+        if int(fraction * 10) > shown:
+            shown = int(fraction * 10)
+            note(f"{label}: {fraction:.0%}")
+
+    yield show
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

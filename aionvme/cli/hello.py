@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,14 +36,14 @@ def hello(
         typer.Argument(help='Which controller: "mock:", "0000:01:00.0", "vfio-user:/run/ctrl".'),
     ] = "mock:",
     write: Annotated[
-        bool, typer.Option("--write", help="Write on a real device: OVERWRITES the blocks.")
+        bool, typer.Option("--write", metavar="", help="Write on a real device: OVERWRITES the blocks.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --write: do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="With --write: do not ask.")] = False,
     lba: Annotated[int, typer.Option(min=0, help="First block.")] = 0,
     nblocks: Annotated[int, typer.Option(min=1, max=65536, help="How many blocks.")] = 8,
     nsid: Annotated[int | None, typer.Option(min=1, help="Namespace; by default the first.")] = None,
     completion: Annotated[Completion, typer.Option(help="How completions are learnt of.")] = Completion.POLL,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
 ) -> None:
     """Try a controller: identify it, write a pattern, read it back, verify it, say how long each step took.
 
@@ -51,10 +52,11 @@ def hello(
     --yes is given too.
     """
     disposable = _is_disposable(address)
+    _check_storage(address, write)
     if write and not disposable and not yes and not can_ask():
         raise UsageError(
-            f"{address}: --write overwrites data, and there is no terminal to ask on. Add --yes if that is "
-            "meant"
+            f"{console.named(address)}: --write overwrites data, and there is no terminal to ask on. Add --yes if "
+            "that is meant"
         )
     plan = Plan(address, write or disposable, nsid, lba, nblocks, completion.value)
     asks: Callable[[Trial], Awaitable[bool]] | None
@@ -65,7 +67,7 @@ def hello(
     else:
         _show_steps(trial)
     if trial.mismatch is not None:
-        console.error(f"{address}: verification failed: {trial.mismatch}")
+        console.error(f"{console.named(address)}: verification failed: {trial.mismatch}")
         raise typer.Exit(console.ERROR)
 
 
@@ -77,6 +79,14 @@ def _is_disposable(address: str) -> bool:
         raise UsageError(str(error)) from None
     # With a file behind it a mock has what somebody stored there.
     return isinstance(parsed, MockAddress) and "storage" not in parsed.options
+
+
+def _check_storage(address: str, write: bool) -> None:
+    """A mock makes the file that it is told of; only looking, nothing is to be left behind."""
+    parsed = parse_address(address)
+    path = parsed.options.get("storage") if isinstance(parsed, MockAddress) else None
+    if path is not None and not write and not os.path.exists(path):
+        raise AddressError(f"{address}: there is no file {path}, and without --write none is made")
 
 
 async def _may_overwrite(yes: bool, trial: Trial) -> bool:

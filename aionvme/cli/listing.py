@@ -21,7 +21,7 @@ _HEADINGS = ("ADDRESS", "ID", "MODEL", "DRIVER", "IOMMU", "NUMA", "HELD BY", "US
 
 def list_(
     ctx: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
 ) -> None:
     """List this machine's NVMe functions: who has each, and how it can be used."""
     host = ctx.find_object(Host) or Host()

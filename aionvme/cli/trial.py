@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 import aionvme
+from aionvme.cli.console import named
 from aionvme.cli.pattern import difference, looks_like, pattern
 from aionvme.errors import NvmeError, UsageError
 
@@ -114,20 +115,20 @@ async def run_trial(
 
 def _namespace(ctrlr: aionvme.Controller, plan: Plan) -> aionvme.Namespace:
     if not ctrlr.namespaces:
-        raise TrialError(f"{plan.address}: the controller has no active namespace")
+        raise TrialError(f"{named(plan.address)}: the controller has no active namespace")
     nsid = min(ctrlr.namespaces) if plan.nsid is None else plan.nsid
     ns = ctrlr.namespaces.get(nsid)
     if ns is None:
         there = ", ".join(str(number) for number in sorted(ctrlr.namespaces))
-        raise UsageError(f"{plan.address}: no active namespace {nsid}; there is {there}")
+        raise UsageError(f"{named(plan.address)}: no active namespace {nsid}; there is {there}")
     if ns.metadata_size:
         raise TrialError(
-            f"{plan.address}: the blocks of namespace {nsid} have {ns.metadata_size} bytes of metadata, "
+            f"{named(plan.address)}: the blocks of namespace {nsid} have {ns.metadata_size} bytes of metadata, "
             "which hello does not write. Choose another one with --nsid"
         )
     if plan.lba + plan.nblocks > ns.nblocks:
         raise UsageError(
-            f"{plan.address}: LBA {plan.lba} to {plan.lba + plan.nblocks - 1} is outside of namespace "
+            f"{named(plan.address)}: LBA {plan.lba} to {plan.lba + plan.nblocks - 1} is outside of namespace "
             f"{nsid}, whose last is {ns.nblocks - 1}"
         )
     return ns

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aionvme.mock import directives
 from aionvme.mock.events import Events
 from aionvme.mock.features import Features
 from aionvme.mock.firmware import Firmware
+from aionvme.mock.formatting import Formatting
 from aionvme.mock.identify import Identify
 from aionvme.mock.keep_alive import KeepAlive
 from aionvme.mock.locks import Lockdown, Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
+from aionvme.mock.ns_management import NamespaceManagement
 from aionvme.mock.refusal import Refused
 from aionvme.spec.entries import Sqe
+from aionvme.spec.events import EventMask, NoticeEvent
 from aionvme.spec.firmware import ResetNeeded
+from aionvme.spec.intel_features import IntelFeatureId
 from aionvme.spec.lba_status import LbaStatusAction, LbaStatusCdw13, LbaStatusDescriptor, LbaStatusHead
 from aionvme.spec.opcodes import AdminOpcode, FeatureId, LogPageId
 from aionvme.spec.registers import Cc, Reg
 from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
+    from aionvme.mock.commands import CommandOptions
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
     from aionvme.mock.subsystem import Subsystem
@@ -43,8 +50,12 @@ class Admin:
         self._security = Security(machine)
         self._identify = Identify(options, subsystem, member, self.firmware)
         self.features = Features(machine, options, subsystem, member)
-        self.logs = LogPages(machine, options, self.features, self.firmware)
+        self.logs = LogPages(machine, options, self.features, self.firmware, subsystem, member)
         self.events = Events(machine, options.event_limit, self.features)
+        self._formatting = Formatting(machine, subsystem, member, options.media.format_time)
+        self.logs.add(LogPageId.DEVICE_SELF_TEST, subsystem.self_test.log_page)
+        self.logs.add(LogPageId.SANITIZE_STATUS, subsystem.sanitizing.log_page)
+        management = NamespaceManagement(machine, subsystem, member)
         self.keep_alive = KeepAlive(machine, options, self.features.special)
         #: What ends this controller, which meets something that it cannot go on from; the registers set it.
         self.fail: Callable[[], None] = machine.halt
@@ -67,6 +78,11 @@ class Admin:
             AdminOpcode.DIRECTIVE_RECEIVE: self._receive_directive,
             AdminOpcode.LOCKDOWN: self._lockdown.execute,
             AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
+            AdminOpcode.NAMESPACE_MANAGEMENT: management.manage,
+            AdminOpcode.NAMESPACE_ATTACHMENT: management.attach,
+            AdminOpcode.FORMAT_NVM: self._formatting.execute,
+            AdminOpcode.SANITIZE: lambda sqe: subsystem.sanitizing.execute(sqe, member),
+            AdminOpcode.DEVICE_SELF_TEST: lambda sqe: subsystem.self_test.execute(sqe, member),
         }
         if options.commands.kas:
             self._commands[AdminOpcode.KEEP_ALIVE] = self.keep_alive.keep_alive
@@ -74,14 +90,27 @@ class Admin:
             self._commands[AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._configure_doorbells
         machine.set_limits(options.commands.limits())
 
+    def change(self, mdts: int | None, commands: CommandOptions) -> None:
+        """Other limits and commands from now on, where they are named."""
+        options = self._options
+        if mdts is not None:
+            options.mdts = mdts
+        options.commands = attrs.evolve(options.commands, **commands)
+        self._machine.set_limits(options.commands.limits())
+        self._machine.max_transfer = options.max_transfer
+
     def reset(self) -> None:
         """Controller reset: outstanding event requests go, features have their defaults."""
         self.events.reset()
         self.keep_alive.reset()
         self.features.reset()
+        self._follow_intel()
         self.firmware.reset(ResetNeeded.CONTROLLER)
+        self.logs.reset()
         self._machine.set_shadow(0, 0)
         self._subsystem.reservations.controller_was_reset(self._member)
+        self._subsystem.self_test.controller_was_reset(self._member)
+        self._formatting.reset()
 
     def reset_subsystem(self) -> None:
         """An NVM subsystem reset was asked for. Called with no machine standing still: each does so in its turn."""
@@ -99,6 +128,7 @@ class Admin:
         if self.keep_alive.expired():
             self.fail()
             return
+        self.hear_news()
         if not qid:
             self.features.buffer.use()
         try:
@@ -110,12 +140,19 @@ class Admin:
         if dw0 is not None:
             self._machine.complete(qid, sqe.cid, 0, dw0, 0)
 
+    def hear_news(self) -> None:
+        """What other controllers of the subsystem, or their commands, changed: namespaces."""
+        nsids = self._subsystem.take_changes(self._member)
+        if nsids:
+            self.logs.changed.extend(nsids)
+            self.events.namespace_changed()
+
     def _reserve(self, raw: bytes, sqe: Sqe) -> int:
         """The I/O commands that are not compiled are those of reservations."""
-        if not 1 <= sqe.nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
-        if not self._options.namespaces[sqe.nsid - 1].active:
-            raise Refused(StatusCode.INVALID_FIELD)
+        self._subsystem.inventory.active(sqe.nsid, self._member)
+        self._subsystem.sanitizing.check(None)
+        if sqe.nsid in self._subsystem.formatting:
+            raise Refused(StatusCode.FORMAT_IN_PROGRESS, dnr=False)
         self._subsystem.reservations.execute(self._machine, self._member, raw, sqe)
         return 0
 
@@ -126,6 +163,7 @@ class Admin:
         if sqe.fuse or sqe.psdt:
             raise Refused(StatusCode.INVALID_FIELD)  # neither is supported
         self._lockdown.check(sqe)
+        self._subsystem.sanitizing.check(sqe.opc)
         return command(sqe)
 
     def bad_doorbell(self, value: bool) -> None:
@@ -216,10 +254,20 @@ class Admin:
         self._give(sqe, self.logs.answer(sqe))
         if not sqe.cdw10 >> 15 & 1:  # RAE: retain asynchronous event
             lid = sqe.cdw10 & 0xFF
-            if lid == LogPageId.CHANGED_NAMESPACES:
-                self.logs.changed.clear()
+            self.logs.was_read(lid)
             self.events.page_was_read(lid)
         return 0
+
+    def capture_telemetry(self) -> None:
+        """The controller captures its state, and says so (5.2.1, telemetry log changed) where that was switched on."""
+        self.logs.telemetry.capture()
+        self.events.notice(EventMask.TELEMETRY, NoticeEvent.TELEMETRY_CHANGED, LogPageId.TELEMETRY_CONTROLLER)
+
+    def set_ana_state(self, state: int) -> None:
+        """The namespaces are reached otherwise, and the controller says so where that was switched on."""
+        self.logs.media.ana_state = state
+        self.logs.media.ana_changes += 1
+        self.events.notice(EventMask.ANA, NoticeEvent.ANA_CHANGED, LogPageId.ANA)
 
     def _receive_directive(self, sqe: Sqe) -> int:
         return self._give(sqe, directives.receive(sqe, self._options.max_transfer))
@@ -228,14 +276,13 @@ class Admin:
         """Get LBA Status (NVM 1.0, 4.2.1): blocks that were made unreadable by Write Uncorrectable."""
         dword, nbytes = LbaStatusCdw13(sqe.cdw13), (sqe.cdw12 + 1) * 4
         lba = sqe.cdw11 << 32 | sqe.cdw10
-        if not 1 <= sqe.nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
+        config = self._subsystem.inventory.active(sqe.nsid, self._member).config
         if (
             dword.atype not in (LbaStatusAction.SCAN, LbaStatusAction.TRACKED)
             or nbytes > self._options.max_transfer
         ):
             raise Refused(StatusCode.INVALID_FIELD)
-        left = self._options.namespaces[sqe.nsid - 1].nblocks - lba
+        left = config.nblocks - lba
         if left <= 0 or dword.rl > left:
             raise Refused(StatusCode.LBA_OUT_OF_RANGE)
         room = max(nbytes - LbaStatusHead.SIZE, 0) // LbaStatusDescriptor.SIZE
@@ -247,11 +294,16 @@ class Admin:
 
     def _set_features(self, sqe: Sqe) -> int:
         dw0 = self.features.set(sqe)
+        self._follow_intel()
         if sqe.cdw10 & 0xFF in (FeatureId.TEMPERATURE_THRESHOLD, FeatureId.ASYNC_EVENT_CONFIGURATION):
             self._look_at_temperature()
         if sqe.cdw10 & 0xFF == FeatureId.ASYNC_EVENT_CONFIGURATION:
             self.events.warning(self.logs.warning)  # what is true when it is switched on is told
         return dw0
+
+    def _follow_intel(self) -> None:
+        if self.logs.intel is not None:
+            self.logs.intel.tracks_latency = bool(self.features.value(IntelFeatureId.LATENCY_TRACKING))
 
     def _look_at_temperature(self) -> None:
         """A threshold that is passed is a critical warning, where that event is switched on (5.27.1.8)."""

@@ -176,7 +176,9 @@ cdef int deallocate(Namespace *ns, uint64_t lba, uint64_t nblocks) noexcept nogi
 
 cdef void note_plain(Namespace *ns) noexcept nogil:
     """Whether a read or a write is nothing but a copy."""
-    ns.plain = ns.active and ns.meta == 0 and ns.nbad == 0 and ns.reserved == 0 and not ns.protected
+    ns.plain = ns.attached
+    if ns.meta or ns.nbad or ns.reserved or ns.refused or ns.protected:
+        ns.plain = 0
 
 
 cdef bint any_bad(const Namespace *ns, uint64_t lba, uint64_t nblocks) noexcept nogil:

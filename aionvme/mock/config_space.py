@@ -24,10 +24,11 @@ class ConfigSpace:
         removed: The device is gone: all bytes read as ones.
     """
 
-    def __init__(self, machine: Machine, num_irqs: int, table_offset: int) -> None:
+    def __init__(self, machine: Machine, num_irqs: int, table_offset: int, vendor: int) -> None:
         self._machine = machine
         self.num_irqs = num_irqs
         self._table_offset = table_offset
+        self._vendor = vendor
         self.removed = False
         self._writable = bytearray(NBYTES)
         self._bytes = bytearray(NBYTES)
@@ -37,12 +38,14 @@ class ConfigSpace:
         """As after a reset: memory space and bus mastering off."""
         self._bytes = bytearray(NBYTES)
         put = self._put
-        put(0x00, "<HHHHBBBB", VENDOR, DEVICE, 0, 0x0010, 0, 0x02, 0x08, 0x01)  # status: capability list
+        put(
+            0x00, "<HHHHBBBB", self._vendor, DEVICE, 0, 0x0010, 0, 0x02, 0x08, 0x01
+        )  # status: capability list
         put(_COMMAND, "<H", 0, writable=0x0547)
         size_mask = ~(self._machine.bar_size - 1) & 0xFFFFFFFF
         put(_BAR0, "<II", 0x4, 0, writable=size_mask)  # memory, 64 bits wide
         put(_BAR0 + 4, "<I", 0, writable=0xFFFFFFFF)
-        put(0x2C, "<HH", VENDOR, 0x1100)
+        put(0x2C, "<HH", self._vendor, 0x1100)
         put(0x34, "<B", _PM)
         put(0x3C, "<BB", 0, 1, writable=0xFF)
         put(

@@ -17,13 +17,17 @@ import attrs
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
-from aionvme.mock.config_space import DEVICE, VENDOR, ConfigSpace
+from aionvme.mock.config_space import DEVICE, ConfigSpace
 from aionvme.mock.function import MockFunction
+from aionvme.mock.identify import vendor_of
 from aionvme.mock.inspect import Held
 from aionvme.mock.inspection import Inspection
+from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
 from aionvme.mock.machine import Machine
-from aionvme.mock.options import MiB, MockOptions, NamespaceConfig, parse_options
+from aionvme.mock.options import LPA, MiB, MockOptions, MoreOptions, NamespaceConfig, parse_options
+from aionvme.mock.plugging import Plugging
+from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
 from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
@@ -43,7 +47,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(Inspection):
+class MockController(Inspection, LogScripts, Plugging, Powered):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -73,13 +77,18 @@ class MockController(Inspection):
             given.
         cmb: Bytes of controller memory buffer, for submission queues; 0 for none.
         shadow_doorbells: Doorbell Buffer Config is supported.
+        intel: It is a device of Intel's, with Intel's log pages.
+        lpa: Log page attributes; a bit that is 0 switches off what it tells of, offsets among that (bit 2).
+        telemetry: Bytes of data areas 1 to 3 of the telemetry logs, a multiple of 512; area 4 has half as much again.
+        ana: Asymmetric namespace access is reported: all namespaces are in one optimized group.
+        fdp: Reclaim unit handles of an endurance group with flexible data placement; 0 for no such group.
         subsystem: A mock of whose NVM subsystem this is one more controller: it has the same namespaces and
             reservations. `namespaces`, `size` and all of that kind are that one's.
-        commands: See `CommandOptions`.
+        more: See `CommandOptions` and `MediaOptions`.
 
     Raises:
         UsageError: An argument that can't be.
-        OSError: The file of `storage` can't be had.
+        AddressError: The file of `storage` can't be had; the kernel's error is its cause.
     """
 
     def __init__(
@@ -114,8 +123,13 @@ class MockController(Inspection):
         sts: int = 0,
         cmb: int = 0,
         shadow_doorbells: bool = True,
+        intel: bool = False,
+        lpa: int = LPA,
+        telemetry: int = 64 << 10,
+        ana: bool = False,
+        fdp: int = 0,
         subsystem: MockController | None = None,
-        **commands: Unpack[CommandOptions],
+        **more: Unpack[MoreOptions],
     ) -> None:
         self._closed = True
         alike = {
@@ -125,15 +139,19 @@ class MockController(Inspection):
         if subsystem is not None:
             namespaces, storage = subsystem.options.namespaces, subsystem.options.storage
         options = MockOptions.make(
-            namespaces, alike, commands, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
+            namespaces, alike, more, storage=storage, cmb=cmb, shadow_doorbells=shadow_doorbells,
+            intel=intel, lpa=lpa, telemetry=telemetry, ana=ana, fdp=fdp,
             serial=serial, model=model, firmware=firmware,
             queue_entries=queue_entries, num_io_queues=num_io_queues, mdts=mdts, wrr=wrr, timeout=timeout,
             ready_delay=ready_delay, shutdown_delay=shutdown_delay, dstrd=dstrd, mpsmax=mpsmax,
             num_irqs=num_irqs, abort_limit=abort_limit, event_limit=event_limit, drive=drive,
         )  # fmt: skip
+        if subsystem is not None:
+            options = attrs.evolve(options, media=subsystem.options.media)
         self.options: MockOptions = options
+        vendor = vendor_of(options)
         self.pci_dev = PciDevice(
-            f"mock:{next(_numbers)}", vendor_id=VENDOR, device_id=DEVICE, subvendor_id=VENDOR
+            f"mock:{next(_numbers)}", vendor_id=vendor, device_id=DEVICE, subvendor_id=vendor
         )
         nqueues = num_io_queues + 1
         table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
@@ -153,13 +171,13 @@ class MockController(Inspection):
         self._admin = Admin(self._machine, options, self._subsystem, self._member)
         self._machine.handler = self._admin
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
-        self._config = ConfigSpace(self._machine, num_irqs, table)
+        self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None
         self._rules = itertools.count(1)
         self._silent = False
-        self._subsystem.join(self._member, self._machine, self._admin.features, self._subsystem_was_reset)
+        self._subsystem.join(self._member, self._machine, self._admin, self._subsystem_was_reset)
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -197,7 +215,7 @@ class MockController(Inspection):
         """
         with self._lock:
             if self._closed:
-                raise UsageError(f"{self!r} is closed")
+                raise UsageError(f"the mock controller {self.pci_dev} is closed")
             if self._registers.gone:
                 raise AddressError(f"{self.pci_dev}: no such device: the mock was removed")
             if self._function is not None and self._function() is not None:
@@ -225,6 +243,8 @@ class MockController(Inspection):
             drive, self._loop_drive = self._loop_drive, None
         if drive is not None:
             drive.close()
+        if self._removal_requested:
+            self._remove()
         if owned:
             self.close()
 
@@ -277,6 +297,13 @@ class MockController(Inspection):
             raise UsageError(f'{self!r} has drive="{self.options.drive}": it is not stepped')
         self._registers.refresh()
         return self._machine.step(max_commands)
+
+    def advance(self, seconds: float) -> None:
+        """It is so much later for what takes time: formats, sanitize operations, self-tests of the subsystem.
+
+        What ends by then has ended when this returns, but for the completions and events that `step` is to post.
+        """
+        self._subsystem.clock.advance(seconds)
 
     # -- faults ----------------------------------------------------------------------------------------------
 
@@ -375,13 +402,7 @@ class MockController(Inspection):
         with self._machine:
             self._registers.remove()
             self._config.removed = True
-
-    def power_cycle(self) -> None:
-        """Power goes and comes back: all is as after power on, but for what was saved."""
-        with self._machine:
-            self._registers.reset()
-            self._admin.power_loss()
-        self._subsystem.power_cycle()
+        self._tell_removed()
 
     def inject_cqe(
         self,
@@ -431,11 +452,7 @@ class MockController(Inspection):
         Options that are not named stay as they are. A host learns of it when it brings the controller up again.
         """
         with self._machine:
-            if mdts is not None:
-                self.options.mdts = mdts
-            self.options.commands = attrs.evolve(self.options.commands, **commands)
-            self._machine.set_limits(self.options.commands.limits())
-            self._machine.max_transfer = self.options.max_transfer
+            self._admin.change(mdts, commands)
 
 
 def _any(value: int | None) -> int:

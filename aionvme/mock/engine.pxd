@@ -24,6 +24,7 @@ cdef class Engine:
     cdef uint64_t spin_ns
     cdef uint32_t bad_told        # doorbells that were wrong, as the handler was last told
     cdef uint32_t bad_values_told
+    cdef volatile uint32_t news   # another controller of the subsystem has something for this one
     cdef readonly uint64_t parked  # how often its thread went to sleep
 
     cdef bint _make_mutex(self) noexcept
@@ -32,6 +33,7 @@ cdef class Engine:
     cdef void unlock(self) noexcept
     cdef void _loop(self) noexcept nogil
     cdef void _idle(self, uint64_t since) noexcept nogil
+    cdef bint _wants_python(self) noexcept nogil
     cdef uint32_t _bad_doorbells(self) noexcept nogil
     cdef void _map_changed(self) noexcept
     cdef int _serve(self) except -1

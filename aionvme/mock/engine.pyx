@@ -162,7 +162,7 @@ cdef class Engine:
         pthread_mutex_lock(&self.mutex)
         while not mock_load(&self.stopping):
             done = turn(&self.core, TURN)
-            if self.core.admin_waiting or self._bad_doorbells() != self.bad_told:
+            if self._wants_python():
                 pthread_mutex_unlock(&self.mutex)
                 with gil:
                     self._serve()
@@ -197,8 +197,7 @@ cdef class Engine:
         # Pairs with the barrier between a driver's doorbell and its look at `sleeping`: either it sees the
         # flag, or the turn below sees its doorbell.
         aio_barrier_full()
-        if (turn(&self.core, TURN) or self.core.admin_waiting or mock_load(&self.stopping)
-                or self._bad_doorbells() != self.bad_told):
+        if turn(&self.core, TURN) or mock_load(&self.stopping) or self._wants_python():
             mock_store(&self.sleeping, 0)
             return
         self.parked += 1
@@ -225,6 +224,8 @@ cdef class Engine:
                 self.bad_told = bad
                 self._tell(self.handler.bad_doorbell, self.core.bad_values != self.bad_values_told)
                 self.bad_values_told = self.core.bad_values
+            if mock_exchange(&self.news, 0):
+                self._tell(self.handler.hear_news)
             if not self.core.admin_waiting:
                 return 0
             sqe = self.core.admin
@@ -234,6 +235,9 @@ cdef class Engine:
         finally:
             self.unlock()
         return 0
+
+    cdef bint _wants_python(self) noexcept nogil:
+        return self.core.admin_waiting or mock_load(&self.news) or self._bad_doorbells() != self.bad_told
 
     cdef uint32_t _bad_doorbells(self) noexcept nogil:
         return self.core.bad_values + self.core.bad_registers
@@ -262,7 +266,7 @@ cdef class Engine:
                     break
             if self.core.running:
                 look_at_stray_doorbells(&self.core)
-            if self._bad_doorbells() != self.bad_told:
+            if self._wants_python():
                 self._serve()
             # An admin command was executed after the last turn.
             turn(&self.core, 0)
@@ -376,6 +380,11 @@ cdef class Engine:
     def share(self):
         """From now on other controllers use the namespaces too."""
         self.core.lock = &self.shelf.mutex
+
+    def tell_news(self):
+        """Has the controller look, in its own time, at what another controller of its subsystem has for it."""
+        mock_store(&self.news, 1)
+        self.wake()
 
     def preempt(self):
         """Another controller has commands that are kept here aborted (`Shelf.preempt`)."""

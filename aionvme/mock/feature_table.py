@@ -21,6 +21,7 @@ from aionvme.spec.features_data import (
     LbaRangeType,
 )
 from aionvme.spec.identify import PowerState, PowerStateFlags
+from aionvme.spec.intel_features import INTEL_FEATURES, IntelFeatureId, PowerGovernorSetting
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.status import StatusCode
 
@@ -33,6 +34,8 @@ WARNING_KELVIN = 343
 #: Host controlled thermal management takes temperatures in this range.
 MIN_TMT, MAX_TMT = 303, 373
 _NO_LIMIT = 7
+# Of Intel's, for the last logical block: more than there is. Command specific status C0h, not to be retried.
+_EXCEEDS_CAPACITY = 1 << 14 | 1 << 8 | 0xC0
 
 _IDLE = PowerStateFlags(nops=1).value
 #: What the mock has: full, slow, and one in which it does nothing.
@@ -76,6 +79,7 @@ class Entry:
         per_namespace: Each namespace has a value of its own.
         shared: That is the same for every controller of the subsystem.
         saveable: A value can be saved.
+        fixed: It can't be changed.
         default: The value that nobody set, of a namespace where it is of one.
         check: Raises `Refused` for a value that can't be.
         there: Whether a mock with these options has it.
@@ -86,6 +90,7 @@ class Entry:
     per_namespace: bool = False
     shared: bool = False
     saveable: bool = False
+    fixed: bool = False
     default: Callable[[MockOptions, int], Value] = _plain
     check: Check = _fine
     there: Callable[[MockOptions], bool] = _always
@@ -162,7 +167,45 @@ def _reservations(options: MockOptions) -> bool:
     return bool(options.commands.oncs & RESERVATIONS)
 
 
-#: The features of the mock. It has no NVM sets, endurance groups, rotating media or FDP, and not what is for those.
+def _placed(options: MockOptions) -> bool:
+    return options.fdp > 0
+
+
+# -- Intel's -----------------------------------------------------------------------------------------------------
+
+
+def _intel(options: MockOptions) -> bool:
+    return options.intel
+
+
+def _last_block(options: MockOptions, _nsid: int) -> Value:
+    return Value(options.namespaces[0].nblocks - 1 & 0xFFFFFFFF)
+
+
+def _max_lba(value: Value, options: MockOptions, _nsid: int) -> None:
+    if value.word >= options.namespaces[0].nblocks:
+        raise Refused.by_field(_EXCEEDS_CAPACITY)
+
+
+def _governor(value: Value, _options: MockOptions, _nsid: int) -> None:
+    if value.word > max(PowerGovernorSetting):
+        raise _refuse()
+
+
+_INTEL: dict[int, Entry] = {
+    IntelFeatureId.MAX_LBA: Entry(
+        mask=0xFFFFFFFF, saveable=True, default=_last_block, check=_max_lba, there=_intel
+    ),
+    IntelFeatureId.NATIVE_MAX_LBA: Entry(default=_last_block, fixed=True, there=_intel),
+    IntelFeatureId.POWER_GOVERNOR: Entry(mask=0xFF, saveable=True, check=_governor, there=_intel),
+    IntelFeatureId.SMBUS_ADDRESS: Entry(mask=0x1FE, saveable=True, default=_word(0xD4), there=_intel),
+    IntelFeatureId.LED_PATTERN: Entry(mask=0xFFFFFFFF, there=_intel),
+    IntelFeatureId.RESET_TIMED_WORKLOAD_COUNTERS: Entry(mask=1, there=_intel),
+    IntelFeatureId.LATENCY_TRACKING: Entry(mask=1, saveable=True, there=_intel),
+}
+
+
+#: The features of the mock. It has no NVM sets and no rotating media, and not what is for those.
 TABLE: dict[int, Entry] = {
     FeatureId.ARBITRATION: Entry(mask=0xFFFFFF07, default=_word(_NO_LIMIT)),
     FeatureId.POWER_MANAGEMENT: Entry(mask=0xFF, saveable=True, check=_power),
@@ -191,6 +234,8 @@ TABLE: dict[int, Entry] = {
     FeatureId.LBA_STATUS_INFORMATION: Entry(mask=0xFFFF, saveable=True),
     FeatureId.HOST_BEHAVIOR_SUPPORT: Entry(nbytes=512, default=_data(512)),
     FeatureId.SANITIZE_CONFIG: Entry(mask=1, saveable=True),
+    FeatureId.FLEXIBLE_DATA_PLACEMENT: Entry(shared=True, there=_placed),
+    FeatureId.FDP_EVENTS: Entry(per_namespace=True, shared=True, there=_placed),
     FeatureId.ENHANCED_CONTROLLER_METADATA: Entry(nbytes=4096, default=_data(4096)),
     FeatureId.CONTROLLER_METADATA: Entry(nbytes=4096, default=_data(4096)),
     FeatureId.NAMESPACE_METADATA: Entry(nbytes=4096, per_namespace=True, shared=True, default=_data(4096)),
@@ -201,5 +246,6 @@ TABLE: dict[int, Entry] = {
     FeatureId.NAMESPACE_WRITE_PROTECTION: Entry(
         per_namespace=True, shared=True, there=lambda options: options.commands.nwpc > 0
     ),
+    **_INTEL,
 }
-assert TABLE.keys() <= FEATURES.keys()
+assert TABLE.keys() <= FEATURES.keys() | INTEL_FEATURES.keys()

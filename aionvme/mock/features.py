@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aionvme.mock.feature_table import TABLE, Entry, Value
 from aionvme.mock.host_buffer import HostBuffer
+from aionvme.mock.options import NamespaceConfig
 from aionvme.mock.refusal import Refused
 from aionvme.mock.special_features import Special
 from aionvme.spec.feature import FeatureCapabilities, FeatureSelect
@@ -38,6 +41,7 @@ class Features:
     def __init__(self, machine: Machine, options: MockOptions, subsystem: Subsystem, member: int) -> None:
         self._options = options
         self._subsystem = subsystem
+        self._member = member
         self._saved: dict[Key, Value] = {}
         self._values: dict[Key, Value] = {}
         self.buffer = HostBuffer(machine, options)
@@ -105,10 +109,15 @@ class Features:
         )
         return b"".join(word.to_bytes(4, "little") for word in words)
 
+    @property
+    def behavior(self) -> bytes:
+        """Host Behavior Support, as the host said it."""
+        return self.data(FeatureId.HOST_BEHAVIOR_SUPPORT)
+
     # -- values ------------------------------------------------------------------------------------------------
 
     def _default(self, entry: Entry, nsid: int) -> Value:
-        return entry.default(self._options, nsid)
+        return entry.default(self._namespaces(), nsid)
 
     def _store(self, entry: Entry) -> dict[Key, Value]:
         return self._subsystem.feature_values if entry.shared else self._values
@@ -160,6 +169,18 @@ class Features:
             self.give(sqe, value.data)
         return value.word
 
+    def _namespaces(self) -> MockOptions:
+        """The options with the namespaces that there are now."""
+        configs = {nsid: each.config for nsid, each in self._subsystem.inventory}
+        there = [configs.get(nsid, NamespaceConfig()) for nsid in range(1, self._subsystem.inventory.nn + 1)]
+        return attrs.evolve(self._options, namespaces=there)
+
+    def forget(self, nsid: int) -> None:
+        """The namespace was deleted."""
+        for values in (self._values, self._saved, self._subsystem.feature_values):
+            for key in [key for key in list(values) if key[1] == nsid]:
+                values.pop(key, None)
+
     @property
     def _selects(self) -> bool:
         """ONCS bit 4: the save bit and the select field are there."""
@@ -169,14 +190,14 @@ class Features:
         return FeatureCapabilities(
             saveable=int(entry.saveable),
             namespace_specific=int(entry.per_namespace),
-            changeable=int(not self._options.commands.features_fixed >> fid & 1),
+            changeable=int(not self._is_fixed(entry, fid)),
         ).value
 
+    def _is_fixed(self, entry: Entry, fid: int) -> bool:
+        return entry.fixed or bool(self._options.commands.features_fixed >> fid & 1)
+
     def _check_namespace(self, nsid: int) -> None:
-        if not 1 <= nsid <= len(self._options.namespaces):
-            raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
-        if not self._options.namespaces[nsid - 1].active:
-            raise Refused(StatusCode.INVALID_FIELD)
+        self._subsystem.inventory.active(nsid, self._member)
 
     # -- set ---------------------------------------------------------------------------------------------------
 
@@ -188,14 +209,14 @@ class Features:
             raise Refused(StatusCode.INVALID_FIELD)
         if save and not entry.saveable:
             raise Refused(StatusCode.FEATURE_NOT_SAVEABLE)
-        if self._options.commands.features_fixed >> fid & 1:
+        if self._is_fixed(entry, fid):
             raise Refused(StatusCode.FEATURE_NOT_CHANGEABLE)
         nsids = self._nsids(entry, sqe.nsid)
         if fid in self.special.setters:
             return self.special.setters[fid](sqe, nsids, save)
         value = Value(sqe.cdw11 & entry.mask, self.take(sqe, entry.nbytes) if entry.nbytes else b"")
         for nsid in nsids:
-            entry.check(Value(sqe.cdw11, value.data), self._options, nsid)
+            entry.check(Value(sqe.cdw11, value.data), self._namespaces(), nsid)
         self.put(fid, nsids, value, save=save)
         if fid in self._effects:
             self._effects[fid]()
@@ -205,12 +226,12 @@ class Features:
         """The namespaces that are meant; 0 for the controller, whose features take none or all (5.27)."""
         if entry.per_namespace:
             if nsid == _ALL_NAMESPACES:
-                return [each for each, config in enumerate(self._options.namespaces, 1) if config.active]
+                return self._subsystem.inventory.active_nsids(self._member)
             self._check_namespace(nsid)
             return [nsid]
         if nsid in (0, _ALL_NAMESPACES):
             return [0]
-        if nsid > len(self._options.namespaces):
+        if nsid > self._subsystem.inventory.nn:
             raise Refused(StatusCode.INVALID_NAMESPACE_OR_FORMAT)
         raise Refused(StatusCode.FEATURE_NOT_NAMESPACE_SPECIFIC)
 
@@ -224,7 +245,7 @@ class Features:
 
     def _behave(self) -> None:
         """Host Behavior Support (5.27.1.18): only the Copy formats of bytes 5:4 make a difference here."""
-        behavior = self.data(FeatureId.HOST_BEHAVIOR_SUPPORT)
+        behavior = self.behavior
         self._machine.set_limits({"cdfe": int.from_bytes(behavior[4:6], "little")})
 
     def give(self, sqe: Sqe, data: bytes) -> None:

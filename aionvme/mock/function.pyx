@@ -37,6 +37,7 @@ cdef class MockFunction(Function):
     cdef object _registers
     cdef object _config
     cdef list _irqs
+    cdef dict _notices
     cdef bint _owned
     cdef object __weakref__
 
@@ -44,7 +45,7 @@ cdef class MockFunction(Function):
         super().__init__(pci_dev)
         self.machine = machine
         self._mock, self._registers, self._config = mock, registers, config
-        self._irqs = []
+        self._irqs, self._notices = [], {}
         self._owned = owned
         self.bar, self.bar_size = machine.core.bar, machine.bar_size
         self.sleeping = &machine.sleeping if parks else NULL
@@ -159,6 +160,31 @@ cdef class MockFunction(Function):
         kept, self._irqs = self._irqs, kept
         _close_all(kept)
 
+    def set_removal_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd, which the mock duplicates, signalled by `MockController.request_removal`."""
+        self._check_open()
+        self._set_notice("removal", fd)
+
+    def set_error_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd, which the mock duplicates, signalled by `MockController.bus_error`."""
+        self._check_open()
+        self._set_notice("error", fd)
+
+    def _set_notice(self, kind, fd):
+        kept = os.dup(fd) if fd is not None else -1
+        with self.machine:
+            before, self._notices[kind] = self._notices.get(kind, -1), kept
+        _close_all([before])
+
+    def signal(self, kind: str) -> bool:
+        """For the mock: signals the notice "removal" or "error"; False if nobody asked for it."""
+        with self.machine:
+            fd = self._notices.get(kind, -1)
+            if fd < 0:
+                return False
+            os.eventfd_write(fd, 1)
+        return True
+
     def reset(self) -> None:
         """Function level reset."""
         self._check_open()
@@ -174,6 +200,8 @@ cdef class MockFunction(Function):
             return
         if self.machine is not None:
             self._set_irqs([])
+            for kind in list(self._notices):
+                self._set_notice(kind, None)
             with self.machine:
                 self._config.reset()
                 self._registers.reset()
@@ -187,7 +215,7 @@ cdef class MockFunction(Function):
 
     def _check_open(self):
         if self._closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
 
 
 def _close_all(fds):

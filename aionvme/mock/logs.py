@@ -7,8 +7,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aionvme.mock.identify import ALL_NAMESPACES
+from aionvme.mock.commands import RESERVATIONS
+from aionvme.mock.identify import ALL_NAMESPACES, subsystem_nqn, vendor_of
+from aionvme.mock.intel import IntelLogs
+from aionvme.mock.media_logs import MediaLogs
+from aionvme.mock.persistent import PersistentEvents
 from aionvme.mock.refusal import Refused
+from aionvme.mock.telemetry import Telemetry
+from aionvme.spec.identify import Lpa
+from aionvme.spec.logs.namespaces import ReservationNotification
 from aionvme.spec.opcodes import AdminOpcode, LogPageId, NvmOpcode
 from aionvme.spec.status import StatusCode
 
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from aionvme.mock.firmware import Firmware
     from aionvme.mock.machine import Machine
     from aionvme.mock.options import MockOptions
+    from aionvme.mock.subsystem import Subsystem
     from aionvme.spec.entries import Sqe
 
 COMPOSITE_KELVIN = 310
@@ -39,7 +47,15 @@ _ADMIN_COMMANDS = (
     AdminOpcode.DIRECTIVE_RECEIVE,
     AdminOpcode.LOCKDOWN,
     AdminOpcode.GET_LBA_STATUS,
+    AdminOpcode.DEVICE_SELF_TEST,
 )
+# Effects as well: 1 block content, 2 capabilities, 3 inventory of namespaces.
+_CHANGING_COMMANDS = {
+    AdminOpcode.NAMESPACE_MANAGEMENT: 1 | 1 << 3,
+    AdminOpcode.NAMESPACE_ATTACHMENT: 1 | 1 << 3,
+    AdminOpcode.FORMAT_NVM: 1 | 1 << 1 | 1 << 2,
+    AdminOpcode.SANITIZE: 1 | 1 << 1,
+}
 # Effects: bit 0 supported, bit 1 logical block content changes.
 _CHANGES_CONTENT = (
     NvmOpcode.WRITE,
@@ -53,13 +69,23 @@ _CHANGES_CONTENT = (
 class LogPages:
     """The log pages of one controller.
 
+    `answer` looks a page up in three tables: pages that a test gave (`script`), pages that look at the command, and
+    those that do not.
+
     Attributes:
         changed: Namespaces whose attributes changed since the list was last read.
         warning: Critical warnings that were made true from outside.
+        telemetry, persistent, media, intel: The parts with a state of their own; `intel` is None for others' devices.
     """
 
     def __init__(
-        self, machine: Machine, options: MockOptions, features: Features, firmware: Firmware
+        self,
+        machine: Machine,
+        options: MockOptions,
+        features: Features,
+        firmware: Firmware,
+        subsystem: Subsystem,
+        member: int,
     ) -> None:
         self._machine = machine
         self._options = options
@@ -67,6 +93,15 @@ class LogPages:
         self._started = time.monotonic()
         self.changed: list[int] = []
         self.warning = 0
+        self.telemetry = Telemetry(options.telemetry, lambda: bool(features.behavior[1] & 1))
+        self.persistent = PersistentEvents(
+            options, vendor_of(options), member + 1,
+            smart=self._smart, firmware=lambda: firmware.revision, nqn=subsystem_nqn(subsystem),
+        )  # fmt: skip
+        self.media = MediaLogs(machine, options, subsystem)
+        self.intel = IntelLogs(machine) if options.intel else None
+        self._scripted: dict[tuple[int, int | None], Callable[[], bytes]] = {}
+        self._asked: dict[int, Callable[[Sqe], bytes]] = self._optional() | self.media.pages
         self._pages: dict[int, Callable[[], bytes]] = {
             LogPageId.SUPPORTED_LOG_PAGES: self._supported,
             LogPageId.ERROR_INFORMATION: self._errors,
@@ -76,26 +111,96 @@ class LogPages:
             LogPageId.COMMAND_EFFECTS: self._effects,
             LogPageId.FEATURE_EFFECTS: features.effects,
         }
+        if options.commands.oncs & RESERVATIONS:
+            self._pages[LogPageId.RESERVATION_NOTIFICATION] = ReservationNotification().encode
+
+    def _optional(self) -> dict[int, Callable[[Sqe], bytes]]:
+        """The pages that LPA tells of."""
+        pages: dict[int, Callable[[Sqe], bytes]] = {}
+        if self._lpa.telemetry:
+            pages[LogPageId.TELEMETRY_HOST] = self.telemetry.host_page
+            pages[LogPageId.TELEMETRY_CONTROLLER] = lambda _sqe: self.telemetry.own_page()
+        if self._lpa.persistent_events:
+            pages[LogPageId.PERSISTENT_EVENTS] = self.persistent.page
+        return pages
+
+    @property
+    def _lpa(self) -> Lpa:
+        return Lpa(self._options.lpa)
+
+    def script(self, lid: int, page: Callable[[], bytes] | None, lsi: int | None) -> None:
+        """Puts a page in the place of what there is, of one identifier (LSI) or all; None takes it out again."""
+        if page is None:
+            self._scripted.pop((lid, lsi), None)
+        else:
+            self._scripted[lid, lsi] = page
+
+    def reset(self) -> None:
+        """A controller reset."""
+        self.persistent.came_up()
+
+    def was_read(self, lid: int) -> None:
+        """A page was read, and its event not retained."""
+        if lid == LogPageId.CHANGED_NAMESPACES:
+            self.changed.clear()
+        elif lid == LogPageId.TELEMETRY_CONTROLLER:
+            self.telemetry.own_was_read()
+
+    def add(self, lid: LogPageId, build: Callable[[], bytes]) -> None:
+        """One more page, of another part of the controller."""
+        self._pages[lid] = build
 
     def answer(self, sqe: Sqe) -> bytes:
         """The part of the page that the command asks for; zeros beyond its end."""
-        build = self._pages.get(sqe.cdw10 & 0xFF)
-        if build is None:
+        if not self._has(sqe.cdw10 & 0xFF):
             raise Refused(StatusCode.INVALID_LOG_PAGE)
-        nbytes = ((sqe.cdw11 & 0xFFFF) << 16 | sqe.cdw10 >> 16) * 4 + 4
-        offset = sqe.cdw13 << 32 | sqe.cdw12
-        # No page is kept by namespace, and none is reached by index (CDW14 bit 23).
-        if sqe.nsid not in (0, ALL_NAMESPACES) or sqe.cdw14 >> 23 & 1:
+        # Without extended data (LPA bit 2) the number of dwords has 12 bits, and there is no offset.
+        numd = (
+            (sqe.cdw11 & 0xFFFF) << 16 | sqe.cdw10 >> 16
+            if self._lpa.extended_data
+            else sqe.cdw10 >> 16 & 0xFFF
+        )
+        nbytes = numd * 4 + 4
+        offset = sqe.cdw13 << 32 | sqe.cdw12 if self._lpa.extended_data else 0
+        # No page is kept by namespace, none is reached by index (CDW14 bit 23), and there are no UUIDs (bits 6:0).
+        if sqe.nsid not in (0, ALL_NAMESPACES) or sqe.cdw14 >> 23 & 1 or sqe.cdw14 & 0x7F:
             raise Refused(StatusCode.INVALID_FIELD)
         if nbytes > self._options.max_transfer or offset & 3:
             raise Refused(StatusCode.INVALID_FIELD)
-        page = build()
+        page = self._build(sqe)
         if offset > len(page):
             raise Refused(StatusCode.INVALID_FIELD)
         return page[offset : offset + nbytes].ljust(nbytes, b"\0")
 
+    def _build(self, sqe: Sqe) -> bytes:
+        lid, lsi = sqe.cdw10 & 0xFF, sqe.cdw11 >> 16
+        for key in ((lid, lsi), (lid, None)):
+            if key in self._scripted:
+                return self._scripted[key]()
+        if lid in self._asked:
+            return self._asked[lid](sqe)
+        if lid not in self._plain:
+            raise Refused(StatusCode.INVALID_FIELD)  # scripted, of another LSI
+        return self._plain[lid]()
+
+    @property
+    def _plain(self) -> dict[int, Callable[[], bytes]]:
+        return self._pages | self.intel.pages if self.intel is not None else self._pages
+
+    def _has(self, lid: int) -> bool:
+        if (
+            lid in {LogPageId.SUPPORTED_LOG_PAGES, LogPageId.FEATURE_EFFECTS}
+            and not self._lpa.supported_pages
+        ):
+            return False
+        if lid == LogPageId.COMMAND_EFFECTS and not self._lpa.command_effects:
+            return False
+        return (
+            lid in self._plain or lid in self._asked or any(lid == scripted for scripted, _ in self._scripted)
+        )
+
     def _supported(self) -> bytes:
-        return b"".join((int(lid in self._pages)).to_bytes(4, "little") for lid in range(256))
+        return b"".join(int(self._has(lid)).to_bytes(4, "little") for lid in range(256))
 
     def _errors(self) -> bytes:
         """64 bytes an entry, the latest first. No entry says which parameter it was (FFFFh)."""
@@ -133,6 +238,8 @@ class LogPages:
         page = bytearray(4096)
         for opcode in _ADMIN_COMMANDS:
             page[4 * opcode] = 1
+        for opcode, effects in _CHANGING_COMMANDS.items():
+            page[4 * opcode] = effects
         page[4 * AdminOpcode.KEEP_ALIVE] = self._options.commands.kas > 0
         page[4 * AdminOpcode.DOORBELL_BUFFER_CONFIG] = self._options.shadow_doorbells
         for io_opcode in filter(self._options.commands.has, NvmOpcode):

@@ -54,7 +54,9 @@ cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
     if status:
         return status
     for i in range(core.nn):
-        if (sqe.nsid == ALL_NAMESPACES or sqe.nsid == i + 1) and core.namespaces[i].active:
+        if (sqe.nsid == ALL_NAMESPACES or sqe.nsid == i + 1) and core.namespaces[i].attached >> core.member & 1:
+            if core.namespaces[i].refused:
+                return core.namespaces[i].refused
             if core.namespaces[i].protected:
                 continue  # what was written there was committed before (Base 2.0, 8.12)
             if is_denied(core, &core.namespaces[i], DENY_WRITE):
@@ -147,7 +149,7 @@ cdef uint16_t _optional(Core *core, const Sqe *sqe) noexcept nogil:
 cdef uint16_t execute_nvm(Core *core, const Sqe *sqe) noexcept nogil:
     """Executes one command of an I/O queue."""
     if sqe.opcode == OPCODE_READ or sqe.opcode == OPCODE_WRITE:
-        if sqe.nsid - 1 < core.nn and core.namespaces[sqe.nsid - 1].plain:
+        if sqe.nsid - 1 < core.nn and core.namespaces[sqe.nsid - 1].plain >> core.member & 1:
             return _plain(core, sqe, &core.namespaces[sqe.nsid - 1])
         return transfer(core, sqe)
     core.result = 0

@@ -10,11 +10,14 @@ import attrs
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.commands import CommandOptions, Commands
+from aionvme.mock.media_options import MediaKeywords, MediaOptions
 from aionvme.pci.address import parse_size
 
-__all__ = ["DRIVES", "MockOptions", "NamespaceConfig"]
+__all__ = ["DRIVES", "MockOptions", "MoreOptions", "NamespaceConfig"]
 
 MiB = 1 << 20
+#: Command effects, extended data, telemetry with data area 4, persistent events, supported log pages.
+LPA = 0x7E
 PAGE = 4096
 #: A thread of its own; by `MockController.step`; in callbacks of the event loop that opens it.
 DRIVES = ("thread", "step", "loop")
@@ -26,6 +29,12 @@ def _within(low: float, high: float) -> Any:
             raise UsageError(f"{attribute.name} must be from {low} to {high}, not {value}")
 
     return check
+
+
+def _blocks(_instance: Any, _attribute: Any, value: int) -> None:
+    # Last blocks of data areas 1 to 3 have 16 bits.
+    if not 0 <= value <= 65535 * 512 or value % 512:
+        raise UsageError(f"telemetry must be a multiple of 512 up to {65535 * 512}, not {value}")
 
 
 def _lba(_instance: Any, _attribute: Any, value: int) -> None:
@@ -135,6 +144,14 @@ def _whole_pages(nbytes: int) -> int:
     return -(-nbytes // PAGE) * PAGE
 
 
+class MoreOptions(CommandOptions, MediaKeywords, total=False):
+    """Keywords of `MockController` that are kept together."""
+
+
+def _those(kind: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if name in kind.__annotations__}
+
+
 @attrs.define(kw_only=True, eq=False)
 class MockOptions:
     """How a mock controller is made, and what `MockController.change` made of it. All parts have this object."""
@@ -159,14 +176,20 @@ class MockOptions:
     drive: str = attrs.field(default="thread", validator=_one_of_drives)
     cmb: int = attrs.field(default=0, converter=_whole_pages, validator=_within(0, 1 << 30))
     shadow_doorbells: bool = True
+    intel: bool = False
+    lpa: int = attrs.field(default=LPA, validator=_within(0, LPA))
+    telemetry: int = attrs.field(default=64 << 10, validator=_blocks)
+    ana: bool = False
+    fdp: int = attrs.field(default=0, validator=_within(0, 128))
     commands: Commands = attrs.field(factory=Commands)
+    media: MediaOptions = attrs.field(factory=MediaOptions)
 
     @classmethod
     def make(
         cls,
         namespaces: int | Sequence[NamespaceConfig],
         alike: Mapping[str, Any],
-        commands: CommandOptions,
+        more: MoreOptions,
         **others: Any,
     ) -> MockOptions:
         """From a number of namespaces that are alike, or from their sequence."""
@@ -174,10 +197,13 @@ class MockOptions:
             if not 1 <= namespaces <= 1024:
                 raise UsageError(f"namespaces must be from 1 to 1024, not {namespaces}")
             namespaces = [NamespaceConfig(**alike)] * namespaces
-        unknown = commands.keys() - CommandOptions.__annotations__.keys()
+        commands, media = _those(CommandOptions, more), _those(MediaKeywords, more)
+        unknown = more.keys() - commands.keys() - media.keys()
         if unknown:
             raise TypeError(f"a mock controller has no option {', '.join(sorted(unknown))}")
-        return cls(namespaces=tuple(namespaces), commands=Commands(**commands), **others)
+        return cls(
+            namespaces=tuple(namespaces), commands=Commands(**commands), media=MediaOptions(**media), **others
+        )
 
     @property
     def timeout_units(self) -> int:
@@ -253,6 +279,18 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "sts": (int, "0"),
     "cmb": (parse_size, "64KiB"),
     "shadow_doorbells": (_switch, "0|1"),
+    "intel": (_switch, "0|1"),
+    "lpa": (_number, "0x7E"),
+    "telemetry": (parse_size, "64KiB"),
+    "ana": (_switch, "0|1"),
+    "fdp": (int, "0"),
+    "max_namespaces": (int, "16"),
+    "capacity": (parse_size, "1GiB"),
+    "format_time": (float, "0"),
+    "sanitize_time": (float, "0"),
+    "sanitize_fails": (_switch, "0|1"),
+    "self_test_time": (float, "0"),
+    "self_test_result": (int, "0"),
     **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 

@@ -128,6 +128,17 @@ class Reservations:
                     state.release()
                     self._publish(nsid)
 
+    def forget(self, nsid: int) -> None:
+        """The namespace is deleted, and its reservation and registrations with it."""
+        self._states[nsid] = State()
+
+    def check_write(self, nsids: list[int], member: int) -> None:
+        """Refuses an admin command that changes namespaces which a reservation keeps this controller from writing."""
+        with self._subsystem.lock:
+            host = self._subsystem.host(member)
+            if any(self._states[nsid].denies(host)[1] for nsid in nsids):
+                raise _conflict()
+
     def persists(self, nsid: int) -> bool:
         """PTPL of a namespace."""
         return self._states[nsid].ptpl

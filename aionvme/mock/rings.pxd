@@ -168,8 +168,9 @@ cdef enum:
 
 
 cdef struct Namespace:
-    bint active
-    bint plain              # no metadata, reservation, protection or bad block: a read is a copy
+    uint32_t attached       # a bit for each controller of the subsystem
+    uint32_t plain          # the same bits where a read is a copy: no metadata, reservation, protection, bad block
+    uint16_t refused        # status of every I/O command while it is formatted or sanitized, else 0
     int fd                  # of a file, or -1 for memory
     uint32_t shift          # block size is 1 << shift
     uint64_t nblocks

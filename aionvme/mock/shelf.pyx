@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns the namespaces of a subsystem: their storage, and the lock where several controllers use them."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 from posix.mman cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
 )
@@ -11,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from aionvme.errors import UsageError
 
 from aionvme.mock.blocks cimport (
-    load_metadata, note_plain, read_storage, store_metadata, unmark_bad, write_storage,
+    deallocate, load_metadata, note_plain, read_storage, store_metadata, unmark_bad, write_storage,
 )
 from aionvme.mock.rings cimport (
     DENY_READ, DENY_WRITE, MEMBERS, Namespace, mock_store, pthread_mutex_destroy, pthread_mutex_init,
@@ -56,14 +57,16 @@ cdef class Shelf:
     def __exit__(self, *_exc):
         pthread_mutex_unlock(&self.mutex)
 
-    def add(self, uint32_t nsid, uint32_t shift, uint64_t nblocks, int fd, uint64_t offset, bint active):
-        """Gives a namespace storage: a part of a file, or (`fd` negative) memory, touched when it is used."""
+    def add(self, uint32_t nsid, uint32_t shift, uint64_t nblocks, int fd, uint64_t offset):
+        """Gives a namespace storage: a part of a file, or (`fd` negative) memory, touched when it is used.
+
+        It is attached to no controller. This and what follows up to `refuse` is called while no controller executes
+        a command for the namespace: `with subsystem.still():`.
+        """
         cdef Namespace *ns = &self.namespaces[nsid - 1]
-        ns.fd, ns.shift, ns.nblocks, ns.offset = fd, shift, nblocks, offset
         if fd < 0:
             ns.memory = <uint8_t *>_reserve(nblocks << shift)
-        ns.active = active
-        note_plain(ns)
+        ns.fd, ns.shift, ns.nblocks, ns.offset = fd, shift, nblocks, offset
 
     def add_metadata(self, uint32_t nsid, uint32_t nbytes, bint extended, uint32_t pi, uint32_t pi_bytes,
                      uint32_t pi_offset, uint32_t sts):
@@ -76,20 +79,39 @@ cdef class Shelf:
             ns.metadata = <uint8_t *>_reserve(ns.nblocks * nbytes)
         note_plain(ns)
 
+    def remove(self, uint32_t nsid):
+        """Takes the storage of a namespace away; there is no such namespace then."""
+        cdef Namespace *ns = &self.namespaces[nsid - 1]
+        if ns.memory != NULL:
+            munmap(ns.memory, ns.nblocks << ns.shift)
+        if ns.metadata != NULL:
+            munmap(ns.metadata, ns.nblocks * ns.meta)
+        free(ns.bad)
+        memset(ns, 0, sizeof(Namespace))
+
+    def erase(self, uint32_t nsid):
+        """All blocks are as if they had never been written."""
+        cdef Namespace *ns = self.find(nsid)
+        if deallocate(ns, 0, ns.nblocks) < 0:
+            raise OSError("the mock's storage could not be erased")
+
     def clear(self):
         """Gives the storage of all namespaces back."""
-        cdef uint32_t i
-        cdef Namespace *ns
-        for i in range(self.nn):
-            ns = &self.namespaces[i]
-            if ns.memory != NULL:
-                munmap(ns.memory, ns.nblocks << ns.shift)
-            if ns.metadata != NULL:
-                munmap(ns.metadata, ns.nblocks * ns.meta)
-            free(ns.bad)
-            ns.active = ns.plain = False
-            ns.memory = ns.metadata = NULL
-            ns.bad = NULL
+        cdef uint32_t nsid
+        for nsid in range(1, self.nn + 1):
+            self.remove(nsid)
+
+    def attach(self, uint32_t nsid, uint32_t members):
+        """Which controllers have the namespace: a bit each."""
+        cdef Namespace *ns = self.find(nsid)
+        ns.attached = members
+        note_plain(ns)
+
+    def refuse(self, uint32_t nsid, uint32_t status):
+        """With which status every I/O command for the namespace ends; 0 for none."""
+        cdef Namespace *ns = self.find(nsid)
+        ns.refused = <uint16_t>status
+        note_plain(ns)
 
     def reserve(self, uint32_t nsid, uint32_t rtype, list denied):
         """The reservation as it now is, and for each controller whether it denies reading and writing."""
@@ -117,7 +139,7 @@ cdef class Shelf:
             mock_store(&ns.preempted[<uint32_t>member], 1)
 
     cdef Namespace *find(self, uint32_t nsid) except NULL:
-        if nsid == 0 or nsid > self.nn or not self.namespaces[nsid - 1].active:
+        if nsid == 0 or nsid > self.nn or self.namespaces[nsid - 1].nblocks == 0:
             raise UsageError(f"there is no namespace {nsid}")
         return &self.namespaces[nsid - 1]
 

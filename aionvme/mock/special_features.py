@@ -12,6 +12,7 @@ from aionvme.spec.errors import DecodeError
 from aionvme.spec.feature import FeatureSelect
 from aionvme.spec.features import WriteProtection
 from aionvme.spec.features_data import ControllerMetadata, HostMemoryBuffer, MetadataAction, MetadataElement
+from aionvme.spec.intel_features import IntelFeatureId
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.status import StatusCode
 
@@ -32,6 +33,8 @@ _METADATA = (
     FeatureId.CONTROLLER_METADATA,
     FeatureId.NAMESPACE_METADATA,
 )
+# Types of FDP events: unit not fully written, time limit, controller reset, invalid placement; media reallocated.
+_FDP_EVENTS = (0x00, 0x01, 0x02, 0x03, 0x80)
 _LEVEL = 4  # of read recovery, where nobody set one
 
 Getter = Callable[["Sqe", FeatureSelect], int]
@@ -61,6 +64,7 @@ class Special:
         self._subsystem = subsystem
         self._buffer = buffer
         self._saved_thresholds: dict[int, int] = {}
+        self._events: dict[tuple[int, int], set[int]] = {}  # enabled ones, by namespace and placement handle
         self.getters: dict[int, Getter] = {
             FeatureId.TEMPERATURE_THRESHOLD: self._get_temperature,
             FeatureId.NUMBER_OF_QUEUES: self._get_queues,
@@ -68,6 +72,9 @@ class Special:
             FeatureId.HOST_MEMORY_BUFFER: self._get_buffer,
             FeatureId.TIMESTAMP: self._get_timestamp,
             FeatureId.READ_RECOVERY_LEVEL: self._get_level,
+            FeatureId.FLEXIBLE_DATA_PLACEMENT: self._get_placement,
+            FeatureId.FDP_EVENTS: self._get_placement_events,
+            IntelFeatureId.RESET_TIMED_WORKLOAD_COUNTERS: self._unreadable,
             FeatureId.HOST_IDENTIFIER: self._get_host_identifier,
             FeatureId.RESERVATION_PERSISTENCE: self._get_persistence,
             FeatureId.NAMESPACE_WRITE_PROTECTION: self._get_protection,
@@ -79,6 +86,8 @@ class Special:
             FeatureId.HOST_MEMORY_BUFFER: self._set_buffer,
             FeatureId.TIMESTAMP: self._set_timestamp,
             FeatureId.READ_RECOVERY_LEVEL: self._set_level,
+            FeatureId.FLEXIBLE_DATA_PLACEMENT: self._set_placement,
+            FeatureId.FDP_EVENTS: self._set_placement_events,
             FeatureId.HOST_IDENTIFIER: self._set_host_identifier,
             FeatureId.RESERVATION_PERSISTENCE: self._set_persistence,
             FeatureId.NAMESPACE_WRITE_PROTECTION: self._set_protection,
@@ -218,6 +227,52 @@ class Special:
         TABLE[FeatureId.READ_RECOVERY_LEVEL].check(value, self._options, 0)
         self._features.put(FeatureId.READ_RECOVERY_LEVEL, nsids, value, save=save)
         return 0
+
+    # -- flexible data placement -------------------------------------------------------------------------------
+
+    def _group(self, sqe: Sqe) -> None:
+        if sqe.cdw11 & 0xFFFF != 1:
+            raise Refused(StatusCode.INVALID_FIELD)  # there is one endurance group
+
+    def _get_placement(self, sqe: Sqe, _select: FeatureSelect) -> int:
+        """Enabled, with the one configuration that there is (Base 2.1, 5.1.25.1.20)."""
+        self._group(sqe)
+        return 1
+
+    def _set_placement(self, sqe: Sqe, _nsids: list[int], _save: bool) -> int:
+        """It is not changed while there are namespaces in the group."""
+        self._group(sqe)
+        if sqe.cdw12 & 0xFF01 != 1:
+            raise Refused(StatusCode.COMMAND_SEQUENCE_ERROR)
+        return 0
+
+    def _handle(self, sqe: Sqe) -> int:
+        if sqe.cdw11 & 0xFFFF >= self._options.fdp:
+            raise Refused(StatusCode.INVALID_FIELD)
+        return sqe.cdw11 & 0xFFFF
+
+    def _get_placement_events(self, sqe: Sqe, select: FeatureSelect) -> int:
+        """Which types there are, and are enabled, for a handle (Base 2.1, 5.1.25.1.21)."""
+        enabled = self._events.get((sqe.nsid, self._handle(sqe)), set())
+        enabled = enabled if select == FeatureSelect.CURRENT else set()
+        room = sqe.cdw11 >> 16 & 0xFF
+        listed = b"".join(bytes([kind, kind in enabled]) for kind in _FDP_EVENTS)
+        if room:
+            self._features.give(sqe, listed[: 2 * room].ljust(2 * room, b"\0"))
+        return len(_FDP_EVENTS)
+
+    def _set_placement_events(self, sqe: Sqe, nsids: list[int], _save: bool) -> int:
+        handle, count = self._handle(sqe), sqe.cdw11 >> 16 & 0xFF
+        kinds = set(self._features.take(sqe, count)) if count else set()
+        if not kinds <= set(_FDP_EVENTS):
+            raise Refused(StatusCode.INVALID_FIELD)
+        for nsid in nsids:
+            held = self._events.setdefault((nsid, handle), set())
+            held.update(kinds) if sqe.cdw12 & 1 else held.difference_update(kinds)
+        return 0
+
+    def _unreadable(self, _sqe: Sqe, _select: FeatureSelect) -> int:
+        raise Refused(StatusCode.INVALID_FIELD)
 
     # -- the host ----------------------------------------------------------------------------------------------
 

@@ -37,7 +37,9 @@ cdef uint16_t check_namespace(const Core *core, uint32_t nsid) noexcept nogil:
     """An identifier beyond NN is invalid; one within it may be inactive (Base 2.0, 3.2.1.5)."""
     if nsid == 0 or nsid > core.nn:
         return INVALID_NAMESPACE | DNR
-    return SUCCESS if core.namespaces[nsid - 1].active else INVALID_FIELD | DNR
+    if not core.namespaces[nsid - 1].attached >> core.member & 1:
+        return INVALID_FIELD | DNR
+    return core.namespaces[nsid - 1].refused
 
 
 cdef bint is_denied(const Core *core, const Namespace *ns, uint32_t deny) noexcept nogil:

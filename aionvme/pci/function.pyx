@@ -33,7 +33,7 @@ cdef class Function:
 
     cdef int _check(self, size_t offset, size_t width) except -1:
         if self._closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
         if self.bar == NULL or offset % width or offset + width > self.bar_size:
             raise UsageError(
                 f"register offset {offset:#x} of {width} bytes is outside BAR 0 ({self.bar_size:#x} bytes), "
@@ -167,6 +167,15 @@ cdef class Function:
     def can_reset(self) -> bool:
         """Whether the function has a reset of its own."""
         return True
+
+    def set_removal_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the system wants the function back; it waits until the function is closed.
+
+        Nothing where there is no such notice. None for no eventfd.
+        """
+
+    def set_error_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when the bus reports an uncorrectable error of the function. As for removal."""
 
     def reset(self) -> None:
         """Function level reset. BAR and DMA mappings stay; registers have their reset values."""

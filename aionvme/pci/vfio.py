@@ -95,7 +95,7 @@ class VfioFunction(Function):
         self._mapped: dict[int, int] = {}
         self._num_irqs = 0
         self._irqs_on = 0
-        self._removal_on = False
+        self._notices: set[int] = set()
         self._config: Region | None = None
         try:
             self._start()
@@ -201,7 +201,7 @@ class VfioFunction(Function):
 
     def _check_open(self) -> None:
         if self.closed:
-            raise UsageError(f"{self!r} is closed")
+            raise UsageError(f"the function of {self.pci_dev} is closed")
 
     # -- memory
     # ------------------------------------------------------------------------------------------------------
@@ -296,13 +296,28 @@ class VfioFunction(Function):
             UsageError: Closed.
             OSError: The kernel refused, or has no such notice (EINVAL).
         """
+        self._set_notice(abi.VFIO_PCI_REQ_IRQ_INDEX, fd)
+
+    def set_error_eventfd(self, fd: int | None) -> None:
+        """Has this eventfd signalled when Advanced Error Reporting tells of an uncorrectable error.
+
+        Args:
+            fd: The eventfd, or None for none.
+
+        Raises:
+            UsageError: Closed.
+            OSError: The kernel refused, or the function has no such notice (EINVAL).
+        """
+        self._set_notice(abi.VFIO_PCI_ERR_IRQ_INDEX, fd)
+
+    def _set_notice(self, index: int, fd: int | None) -> None:
         self._check_open()
-        if fd is None:
-            if self._removal_on:
-                self._set_eventfds(abi.VFIO_PCI_REQ_IRQ_INDEX, ())
-        else:
-            self._set_eventfds(abi.VFIO_PCI_REQ_IRQ_INDEX, (fd,))
-        self._removal_on = fd is not None
+        if fd is not None:
+            self._set_eventfds(index, (fd,))
+            self._notices.add(index)
+        elif index in self._notices:
+            self._notices.discard(index)
+            self._set_eventfds(index, ())
 
     def _set_eventfds(self, index: int, fds: Sequence[int]) -> int:
         data = abi.VFIO_IRQ_SET_DATA_EVENTFD if fds else abi.VFIO_IRQ_SET_DATA_NONE
@@ -356,8 +371,9 @@ class VfioFunction(Function):
     def _quiesce(self) -> None:
         # Descriptors may live on in children that were forked, so closing them is not enough. Each step is
         # tried: a function that was unplugged refuses some.
-        with contextlib.suppress(OSError):
-            self.set_removal_eventfd(None)
+        for index in list(self._notices):
+            with contextlib.suppress(OSError):
+                self._set_notice(index, None)
         with contextlib.suppress(OSError):
             self.set_irqs(())
         if self._config is not None:

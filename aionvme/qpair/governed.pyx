@@ -136,7 +136,7 @@ cdef class GovernedQueuePair(QueuePair):
 
     def dispose(self):
         """Gives everything back. Nothing is outstanding, and the device knows no such queue."""
-        self.refuse(UsageError(f"{self!r} is closed"))
+        self.refuse(UsageError(f"{self.describe()} is closed"))
         for timer in (self.timer, self.guard, self.unpolled):
             if timer is not None:
                 timer.cancel()

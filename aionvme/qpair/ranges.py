@@ -35,6 +35,8 @@ def checked(ranges: Iterable[Any], capacity: int) -> list[Range]:
             lba, nblocks = (operator.index(number) for number in pair)
         except (TypeError, ValueError):
             raise UsageError(f"ranges[{index}] is (lba, nblocks), not {pair!r}") from None
+        if nblocks == 0:
+            raise UsageError(f"ranges[{index}]: nblocks must be 1 or more, not 0")
         if not 0 <= lba < capacity or not 1 <= nblocks <= capacity - lba:
             raise UsageError(
                 f"ranges[{index}]: lba {lba}, nblocks {nblocks} is outside of the namespace, which has {capacity} "

@@ -67,7 +67,10 @@ cdef inline uint64_t low_bits(uint32_t width) noexcept nogil:
 
 cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_arg):
     """A request that owns nothing yet."""
-    cdef Request request = Request.__new__(Request)
+    cdef Request request
+    if cb_fn is not None and not callable(cb_fn):
+        raise TypeError(f"cb_fn must be callable or None, not {cb_fn!r}")
+    request = Request.__new__(Request)
     memset(&request.sqe, 0, SQE_BYTES)
     request.sqe.opcode = opcode
     request.sqe.nsid = nsid
@@ -121,7 +124,9 @@ cdef class TransferQueuePair(GovernedQueuePair):
         """Which blocks: checked against the namespace."""
         cdef uint64_t first = as_unsigned(lba, "lba", ANY64)
         count[0] = as_unsigned(nblocks, "nblocks", ANY64)
-        if count[0] == 0 or first >= ns.nblocks or count[0] > ns.nblocks - first:
+        if count[0] == 0:
+            raise UsageError("nblocks must be 1 or more, not 0")
+        if first >= ns.nblocks or count[0] > ns.nblocks - first:
             raise UsageError(
                 f"lba {lba}, nblocks {nblocks}: outside of the namespace, which has {ns.nblocks} blocks "
                 "(nblocks counts from 1)")

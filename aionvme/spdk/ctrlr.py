@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from aionvme.errors import UsageError
-from aionvme.spdk import support
 from aionvme.spdk.driving import PRIVATE, blocking, in_own_loop
 from aionvme.spdk.failing import FAILURES, errno_of
 from aionvme.spdk.handles import CmdCb, ctrlr_state, qpair_state, tell_removal
@@ -97,8 +96,8 @@ def spdk_nvme_ctrlr_get_next_active_ns(ctrlr: Controller, prev_nsid: int) -> int
 
 
 def spdk_nvme_ctrlr_is_log_page_supported(ctrlr: Controller, log_page: int) -> bool:
-    """Whether Identify Controller says that it has a log page."""
-    return support.has_log_page(ctrlr.data, log_page)
+    """Whether it has a log page: by its list of them, Identify Controller, or what is known of its vendor."""
+    return ctrlr.is_log_page_supported(log_page)
 
 
 def spdk_nvme_ctrlr_is_feature_supported(ctrlr: Controller, feature_code: int) -> bool:
@@ -269,13 +268,34 @@ def spdk_nvme_ctrlr_cmd_get_log_page(
 ) -> int:
     """Reads a log page into `payload`, any writable buffer; 0 or a negative errno.
 
-    The announcement's form, without `offset`, is taken as well.
+    The announcement's form, without `offset`, is taken as well. What is longer than one command transfers is read by
+    several.
     """
     if cb_arg is ABSENT:
         offset, cb_fn, cb_arg = 0, offset, cb_fn
-    return spdk_nvme_ctrlr_cmd_get_log_page_ext(
-        ctrlr, log_page, nsid, payload, payload_size, _offset(offset), 0, 0, 0, cb_fn, cb_arg
-    )
+    at = _offset(offset)
+    try:
+        state = ctrlr_state(ctrlr)
+        if payload is None or payload_size <= 0:
+            raise UsageError(f"payload_size must be a multiple of 4 and more than 0, not {payload_size}")
+        view = _view(payload, payload_size, False)
+        held = bytearray(payload_size)
+
+        def done(_arg: object, cpl: Any) -> None:
+            state.done((copy_and_call, cb_arg), cpl)
+
+        def copy_and_call(arg: Any, cpl: Any) -> None:
+            # Only now: until it is called back, the payload is the caller's to look at.
+            view[:] = held
+            if cb_fn is not None:
+                cb_fn(arg, cpl)
+
+        in_own_loop(
+            lambda: ctrlr.submit_get_log_page(log_page, done, None, nsid=nsid, offset=at, payload=held)
+        )
+    except FAILURES as error:
+        return errno_of(error)
+    return 0
 
 
 def _offset(offset: Any) -> int:

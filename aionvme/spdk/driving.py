@@ -41,6 +41,7 @@ class PrivateLoop(threading.local):
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ctrlrs: weakref.WeakSet[Controller] = weakref.WeakSet()
+        self._begun: set[asyncio.Task[Any]] = set()
         self._turned = 0.0
         self.turning = False
 
@@ -60,7 +61,18 @@ class PrivateLoop(threading.local):
                 raise
         finally:
             self.turning = False
-            self._close_if_unused()
+            self.close_if_unused()
+
+    def begin(self, coro: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begins what `turn` then goes on with; inside a running loop, what that goes on with by itself."""
+        if in_loop():
+            return asyncio.get_running_loop().create_task(coro)
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        task = self._loop.create_task(coro)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
 
     def turn(self, *, at_once: bool = False) -> None:
         """Lets what is due in the loop happen, if it has not had its turn just now or `at_once` is true."""
@@ -85,10 +97,11 @@ class PrivateLoop(threading.local):
     def release(self, ctrlr: Controller) -> None:
         """A controller was detached: with the last one the loop goes."""
         self._ctrlrs.discard(ctrlr)
-        self._close_if_unused()
+        self.close_if_unused()
 
-    def _close_if_unused(self) -> None:
-        if self._loop is None or self._ctrlrs or self.turning:
+    def close_if_unused(self) -> None:
+        """Closes the loop when no controller is attached and nothing is under way."""
+        if self._loop is None or self._ctrlrs or self._begun or self.turning:
             return
         loop, self._loop = self._loop, None
         loop.run_until_complete(loop.shutdown_asyncgens())

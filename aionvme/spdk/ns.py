@@ -95,8 +95,8 @@ def spdk_nvme_ns_get_flags(ns: Namespace) -> int:
     oncs = ctrlr.data.oncs
     has = {
         constants.SPDK_NVME_NS_DEALLOCATE_SUPPORTED: oncs >> 2 & 1,
-        constants.SPDK_NVME_NS_FLUSH_SUPPORTED: 1,
-        constants.SPDK_NVME_NS_RESERVATION_SUPPORTED: oncs >> 5 & 1 and ns.data.rescap,
+        constants.SPDK_NVME_NS_FLUSH_SUPPORTED: ctrlr.data.vwc & 1,
+        constants.SPDK_NVME_NS_RESERVATION_SUPPORTED: ns.data.rescap,
         constants.SPDK_NVME_NS_WRITE_ZEROES_SUPPORTED: oncs >> 3 & 1,
         constants.SPDK_NVME_NS_DPS_PI_SUPPORTED: ns.data.protection_type,
         constants.SPDK_NVME_NS_EXTENDED_LBA_SUPPORTED: ns.extended,

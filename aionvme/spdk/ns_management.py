@@ -1,55 +1,54 @@
-"""Owns creating, deleting, attaching and detaching namespaces, by raw admin commands (NVMe Base 2.0, 5.19 and 5.20)."""
+"""Owns creating, deleting, attaching, detaching and formatting namespaces (NVMe Base 2.0, 5.22, 5.23 and 5.14)."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aionvme.errors import UsageError
-from aionvme.spdk.constants import SPDK_NVME_OPC_NS_ATTACHMENT, SPDK_NVME_OPC_NS_MANAGEMENT
+from aionvme.spdk.constants import SPDK_NVME_GLOBAL_NS_TAG
 from aionvme.spdk.driving import blocking
 from aionvme.spdk.failing import FAILURES, errno_of
 from aionvme.spdk.handles import ctrlr_state
-from aionvme.spdk.structures import payload_bytes, spdk_nvme_ctrlr_list
-from aionvme.spec.entries import Sqe
+from aionvme.spdk.structures import payload_bytes, spdk_nvme_ctrlr_list, spdk_nvme_format
+from aionvme.spec.identify import decode_controller_list
+from aionvme.spec.namespaces import NamespaceSpec
 
 if TYPE_CHECKING:
-    from aionvme import Completion, Controller
+    from aionvme import Controller
 
     Answer = int | Coroutine[Any, Any, int]
 
 _BYTES = 4096
-_CREATE, _DELETE = 0, 1
-_ATTACH, _DETACH = 0, 1
 
 
-async def _send(ctrlr: Controller, sqe: Sqe, payload: bytes | None) -> Completion[Any]:
-    ctrlr_state(ctrlr)
-    data = None
-    if payload is not None:
-        if len(payload) > _BYTES:
-            raise UsageError(f"payload has {len(payload)} bytes; it is a structure of {_BYTES}")
-        data = ctrlr.dma_alloc(_BYTES)
-        memoryview(data)[: len(payload)] = payload
-    cpl: Completion[Any] = await ctrlr.admin_raw(sqe.encode(), data=data, write=True)
-    return cpl
+def _padded(payload: Any) -> bytes:
+    data = payload_bytes(payload)
+    if len(data) > _BYTES:
+        raise UsageError(f"payload has {len(data)} bytes; it is a structure of {_BYTES}")
+    return data.ljust(_BYTES, b"\0")
 
 
-def _blocking_send(ctrlr: Controller, sqe: Sqe, payload: Any) -> Answer:
-    async def send() -> int:
+def _cntlids(payload: Any) -> tuple[int, ...]:
+    if isinstance(payload, spdk_nvme_ctrlr_list):
+        return tuple(payload.ctrlr_list)
+    if isinstance(payload, Sequence) and not isinstance(payload, (bytes, bytearray, memoryview)):
+        return tuple(payload)
+    return decode_controller_list(_padded(payload))
+
+
+def _blocking(ctrlr: Controller, make: Callable[[], Awaitable[Any]]) -> Answer:
+    """0 once what `make` makes has ended, or a negative errno."""
+
+    async def run() -> int:
         try:
-            await _send(ctrlr, sqe, None if payload is None else _encoded(payload))
+            ctrlr_state(ctrlr)
+            await make()
         except FAILURES as error:
             return errno_of(error)
         return 0
 
-    return blocking(send)
-
-
-def _encoded(payload: Any) -> bytes:
-    if isinstance(payload, Sequence) and not isinstance(payload, (bytes, bytearray, memoryview)):
-        payload = spdk_nvme_ctrlr_list(payload)
-    return payload_bytes(payload)
+    return blocking(run)
 
 
 def spdk_nvme_ctrlr_create_ns(ctrlr: Controller, payload: Any) -> Answer:
@@ -57,16 +56,16 @@ def spdk_nvme_ctrlr_create_ns(ctrlr: Controller, payload: Any) -> Answer:
 
     Args:
         ctrlr: The controller.
-        payload: An `IdentifyNamespace`, or bytes of Identify Namespace, with the fields that the host sets.
+        payload: A `NamespaceSpec`, an `IdentifyNamespace`, or bytes of it, with the fields that the host sets.
 
     Returns:
         Its identifier, or 0 on failure.
     """
-    sqe = Sqe(opc=SPDK_NVME_OPC_NS_MANAGEMENT, cdw10=_CREATE)
 
     async def create() -> int:
         try:
-            return (await _send(ctrlr, sqe, payload_bytes(payload))).dw0
+            ctrlr_state(ctrlr)
+            return await ctrlr.create_ns(NamespaceSpec.decode(_padded(payload)))
         except FAILURES as error:
             errno_of(error)
             return 0
@@ -76,11 +75,12 @@ def spdk_nvme_ctrlr_create_ns(ctrlr: Controller, payload: Any) -> Answer:
 
 def spdk_nvme_ctrlr_delete_ns(ctrlr: Controller, nsid: int) -> Answer:
     """Deletes a namespace, or with SPDK_NVME_GLOBAL_NS_TAG all. Blocks. 0 or a negative errno."""
-    return _blocking_send(ctrlr, Sqe(opc=SPDK_NVME_OPC_NS_MANAGEMENT, nsid=nsid, cdw10=_DELETE), None)
+    every = nsid == SPDK_NVME_GLOBAL_NS_TAG
+    return _blocking(ctrlr, lambda: ctrlr.delete_ns(nsid, all_namespaces=every))
 
 
 def spdk_nvme_ctrlr_attach_ns(ctrlr: Controller, nsid: int, payload: Any) -> Answer:
-    """Attaches a namespace to controllers. Blocks.
+    """Attaches a namespace to controllers; `spdk_nvme_ctrlr_get_ns` has it then. Blocks.
 
     Args:
         ctrlr: The controller that is told.
@@ -90,11 +90,37 @@ def spdk_nvme_ctrlr_attach_ns(ctrlr: Controller, nsid: int, payload: Any) -> Ans
     Returns:
         0 or a negative errno: -ENXIO where the controller refused.
     """
-    sqe = Sqe(opc=SPDK_NVME_OPC_NS_ATTACHMENT, nsid=nsid, cdw10=_ATTACH)
-    return _blocking_send(ctrlr, sqe, payload)
+    return _blocking(ctrlr, lambda: ctrlr.attach_ns(nsid, _cntlids(payload)))
 
 
 def spdk_nvme_ctrlr_detach_ns(ctrlr: Controller, nsid: int, payload: Any) -> Answer:
     """Detaches a namespace from controllers. Blocks. As `spdk_nvme_ctrlr_attach_ns`."""
-    sqe = Sqe(opc=SPDK_NVME_OPC_NS_ATTACHMENT, nsid=nsid, cdw10=_DETACH)
-    return _blocking_send(ctrlr, sqe, payload)
+    return _blocking(ctrlr, lambda: ctrlr.detach_ns(nsid, _cntlids(payload)))
+
+
+def spdk_nvme_ctrlr_format(ctrlr: Controller, nsid: int, format: spdk_nvme_format) -> Answer:
+    """Formats a namespace, or with SPDK_NVME_GLOBAL_NS_TAG all. Blocks.
+
+    Handles of a namespace whose format changed are of no use any more: ask `spdk_nvme_ctrlr_get_ns` for another.
+
+    Returns:
+        0 or a negative errno: -ENXIO where the controller refused, -EINVAL where the format is none of the namespace's.
+    """
+    return _blocking(
+        ctrlr,
+        lambda: ctrlr.format_nvm(
+            nsid,
+            lbaf=format.lbaf,
+            ses=format.ses,
+            pi=format.pi,
+            pil=bool(format.pil),
+            mset=bool(format.ms),
+            all_namespaces=nsid == SPDK_NVME_GLOBAL_NS_TAG or _formats_all(ctrlr, format),
+        ),
+    )
+
+
+def _formats_all(ctrlr: Controller, format: spdk_nvme_format) -> bool:
+    """Whether the controller formats every namespace whichever is named: SPDK does not ask twice."""
+    fna = ctrlr.data.fna
+    return len(ctrlr.namespaces) > 1 and bool(fna & 1 or (format.ses and fna & 2))

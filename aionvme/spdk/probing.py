@@ -83,15 +83,15 @@ def spdk_nvme_probe(
     if probe_cb is ABSENT:
         raise TypeError("spdk_nvme_probe(trid, cb_ctx, probe_cb, attach_cb, remove_cb)")
     if attach_cb is ABSENT:
-        probe = _Probe(None, trid, cb_ctx, probe_cb, None, announced=True)
+        probe = Probe(None, trid, cb_ctx, probe_cb, None, announced=True)
     else:
-        probe = _Probe(trid, cb_ctx, probe_cb, attach_cb, remove_cb, announced=False)
+        probe = Probe(trid, cb_ctx, probe_cb, attach_cb, remove_cb, announced=False)
     if in_loop():
         return probe.in_loop()
     return probe.without_loop()
 
 
-class _Probe:
+class Probe:
     """One call of `spdk_nvme_probe`."""
 
     def __init__(
@@ -106,23 +106,25 @@ class _Probe:
         self._found: list[aionvme.Controller] = []
 
     def without_loop(self) -> int:
-        self._tell_removals()
-        code = PRIVATE.run(self._find())
+        self.tell_removals()
+        code = PRIVATE.run(self.find())
         # Out of the loop, so that a callback may block as SPDK's may.
-        self._tell()
+        self.tell()
         return code
 
     async def in_loop(self) -> int:
-        self._tell_removals()
-        code = await self._find()
-        self._tell()
+        self.tell_removals()
+        code = await self.find()
+        self.tell()
         return code
 
-    def _tell_removals(self) -> None:
+    def tell_removals(self) -> None:
+        """Calls the remove callback of each attached controller that is gone."""
         for ctrlr, state in attached():
             tell_removal(ctrlr, state)
 
-    async def _find(self) -> int:
+    async def find(self) -> int:
+        """Attaches what is wanted; -1 if one of them could not be."""
         try:
             await aionvme.probe(None, self._wanted, self._attached, addresses=_addresses(self._trid))
         except ExceptionGroup as group:
@@ -154,10 +156,11 @@ class _Probe:
         adopt(ctrlr, _trid_of(pci_dev), self._remove_cb, self._cb_ctx)
         self._found.append(ctrlr)
 
-    def _tell(self) -> None:
-        """Hands over every controller, also after a callback that raises."""
+    def tell(self) -> None:
+        """Hands over every controller that has come up, also after a callback that raises."""
         error: BaseException | None = None
-        for ctrlr in self._found:
+        found, self._found = self._found, []
+        for ctrlr in found:
             opts = spdk_nvme_ctrlr_opts.of(ctrlr.opts)
             try:
                 self._attach_cb(self._cb_ctx, self._name(ctrlr.pci_dev), ctrlr, opts)
@@ -216,14 +219,15 @@ def spdk_nvme_detach(ctrlr: aionvme.Controller) -> Answer:
         return _detach_in_loop(ctrlr, state)
     if state.calling_back:
         return -errno.EBUSY
-    return _forget(ctrlr, state, PRIVATE.run(_close(ctrlr, state)))
+    return forget(ctrlr, state, PRIVATE.run(close_attached(ctrlr, state)))
 
 
 async def _detach_in_loop(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
-    return _forget(ctrlr, state, await _close(ctrlr, state))
+    return forget(ctrlr, state, await close_attached(ctrlr, state))
 
 
-async def _close(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
+async def close_attached(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
+    """Closes a controller; 0, -1 if it did not shut down, or another negative errno if it was left as it was."""
     REGISTRY.forget(ctrlr)
     for qpair_state in state.qpairs:
         qpair_state.miss_pair()
@@ -237,7 +241,8 @@ async def _close(ctrlr: aionvme.Controller, state: CtrlrState) -> int:
     return 0
 
 
-def _forget(ctrlr: aionvme.Controller, state: CtrlrState, code: int) -> int:
+def forget(ctrlr: aionvme.Controller, state: CtrlrState, code: int) -> int:
+    """Calls the callbacks that waited, and lets go of the controller; what `close_attached` gave, again."""
     if code not in (0, FAILED):
         # It belongs to another loop, and is as it was.
         return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ class spdk_nvme_ctrlr_opts:
 
     Attributes:
         num_io_queues: I/O queue pairs to ask for.
+        use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them.
         io_queue_size: Entries of an I/O queue, of which one stays empty.
         arb_mechanism: SPDK_NVME_CC_AMS_*.
         arbitration_burst: As a power of two.
@@ -87,6 +89,7 @@ class spdk_nvme_ctrlr_opts:
     """
 
     num_io_queues: int = 64
+    use_cmb_sqs: bool = False
     io_queue_size: int = 257
     arb_mechanism: int = 0
     arbitration_burst: int = 0
@@ -106,6 +109,7 @@ class spdk_nvme_ctrlr_opts:
         """What ours are in SPDK's terms."""
         return cls(
             num_io_queues=opts.num_io_queues,
+            use_cmb_sqs=opts.use_cmb_sqs,
             io_queue_size=opts.io_queue_depth + 1,
             arb_mechanism=int(opts.arb_mechanism),
             arbitration_burst=opts.arbitration_burst,
@@ -121,9 +125,15 @@ class spdk_nvme_ctrlr_opts:
             keep_alive_timeout_ms=round(opts.keep_alive_timeout * 1000),
         )
 
+    def copy_from(self, other: spdk_nvme_ctrlr_opts) -> None:
+        """Has every field as another has it."""
+        for field in attrs.fields(spdk_nvme_ctrlr_opts):
+            setattr(self, field.name, getattr(other, field.name))
+
     def write_to(self, opts: ControllerOptions) -> None:
         """Sets ours; `UsageError` for what cannot be."""
         opts.num_io_queues = self.num_io_queues
+        opts.use_cmb_sqs = self.use_cmb_sqs
         opts.io_queue_depth = self.io_queue_size - 1
         opts.arb_mechanism = ArbMechanism(self.arb_mechanism)
         opts.arbitration_burst = self.arbitration_burst
@@ -168,6 +178,7 @@ class spdk_nvme_ns_cmd_ext_io_opts:
         apptag_mask, apptag: Application tag.
         cdw13: With SPDK_NVME_IO_FLAGS_STREAMS_DIRECTIVE, the stream in its upper half.
         memory_domain, accel_sequence: Not supported: anything but None is -ENOTSUP.
+        size, memory_domain_ctx: Not looked at.
     """
 
     io_flags: int = 0
@@ -177,6 +188,8 @@ class spdk_nvme_ns_cmd_ext_io_opts:
     cdw13: int = 0
     memory_domain: Any = None
     accel_sequence: Any = None
+    memory_domain_ctx: Any = None
+    size: int = 0
 
 
 @attrs.define
@@ -187,13 +200,25 @@ class spdk_nvme_dsm_range:
     length: int = 0
     starting_lba: int = 0
 
+    def __bytes__(self) -> bytes:
+        return struct.pack("<IIQ", self.attributes, self.length, self.starting_lba)
+
 
 @attrs.define
 class spdk_nvme_scc_source_range:
-    """A source range of Copy; `nlb` is 0's based, as in the specification."""
+    """A source range of Copy; `nlb` is 0's based, as in the specification.
+
+    The tags are for raw commands: `spdk_nvme_ns_cmd_copy` asks for no checks that would look at them.
+    """
 
     slba: int = 0
     nlb: int = 0
+    eilbrt: int = 0
+    elbat: int = 0
+    elbatm: int = 0
+
+    def __bytes__(self) -> bytes:
+        return struct.pack("<8xQH6xIHH", self.slba, self.nlb, self.eilbrt, self.elbat, self.elbatm)
 
 
 @attrs.define
@@ -226,6 +251,25 @@ class spdk_nvme_reservation_key_data:
 
     def __bytes__(self) -> bytes:
         return self.crkey.to_bytes(8, "little")
+
+
+@attrs.define
+class spdk_nvme_format:
+    """How a namespace is formatted.
+
+    Attributes:
+        lbaf: Index of the format, 0 to 15.
+        ms: SPDK_NVME_FMT_NVM_METADATA_TRANSFER_*.
+        pi: SPDK_NVME_FMT_NVM_PROTECTION_DISABLE, _TYPE1, _TYPE2 or _TYPE3.
+        pil: SPDK_NVME_FMT_NVM_PROTECTION_AT_TAIL or _AT_HEAD.
+        ses: SPDK_NVME_FMT_NVM_SES_*.
+    """
+
+    lbaf: int = 0
+    ms: int = 0
+    pi: int = 0
+    pil: int = 0
+    ses: int = 0
 
 
 @attrs.define

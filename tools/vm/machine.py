@@ -77,12 +77,17 @@ FORMATS = (
     f"{IN_4096},ms=16,pi=3,pif=2",
 )
 
+SUBSYSTEM = "twins"
+
 # `shared` sits in one IOMMU group with a function that the kernel's virtio driver holds: VFIO must refuse it.
 DEFAULT_DRIVES = (
     Drive("block512", "AIO-block512", 512, 64 * MIB),
     Drive("block4096", "AIO-block4096", 4096, 64 * MIB),
     Drive("formats", "AIO-formats", 512, 4 * MIB, "mdts=3", FORMATS),
     Drive("buffered", "AIO-buffered", 512, 64 * MIB, "cmb_size_mb=16"),
+    # Two controllers of one NVM subsystem, which must have one serial number, and the namespace that they share.
+    Drive("twin", "AIO-twin", 512, 16 * MIB, f"subsys={SUBSYSTEM}"),
+    Drive("twin2", "AIO-twin", 512, 16 * MIB, f"subsys={SUBSYSTEM}", ()),
 )
 SHARED_DRIVE = Drive("shared", "AIO-shared", 512, 4 * MIB)
 # Not there until a test plugs it in: an image, and an empty root port.
@@ -162,11 +167,15 @@ class Machine:
             "-device", "virtserialport,chardev=qmp,name=aionvme.qmp",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={folder}/share,mount_tag=share,security_model=none,multidevs=remap",
+            "-device", f"nvme-subsys,id={SUBSYSTEM},nqn={SUBSYSTEM}",
             *drives,
             *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),
             "-device", f"virtio-rng-pci,bus=pcie.0,addr={SHARED_SLOT:#x}.1",
             "-blockdev", f"driver=file,node-name=hot-file,filename={image(folder, HOT_DRIVE, 1)}",
-            "-blockdev", f"driver=raw,node-name={_node(HOT_DRIVE)},file=hot-file",
+            "-blockdev", "driver=raw,node-name=hot-raw,file=hot-file",
+            # Without limits until a test sets them, so that commands are outstanding for as long as it likes.
+            "-object", "throttle-group,id=hot-limits",
+            "-blockdev", f"driver=throttle,node-name={_node(HOT_DRIVE)},throttle-group=hot-limits,file=hot-raw",
             "-device", f"pcie-root-port,id={HOT_PORT},bus=pcie.0,chassis=100,slot=100,addr={HOT_SLOT:#x}.0",
             "-device", f"edu,bus=pcie.0,addr={PLAIN_SLOT:#x}.0",
             *self.qemu_args,

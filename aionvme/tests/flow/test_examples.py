@@ -24,7 +24,9 @@ def test_every_example_is_tested() -> None:
         "arbitration.py",
         "callbacks.py",
         "hello_world.py",
+        "hotplug.py",
         "identify.py",
+        "log_pages.py",
         "many_reads.py",
         "reservation.py",
         "spdk_port.py",
@@ -58,6 +60,19 @@ def test_many_reads() -> None:
     ended = _run("many_reads.py")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line.split()[0] for line in ended.stdout.splitlines()] == ["gathered", "workers", "one_by_one"]
+
+
+def test_hotplug() -> None:
+    """It attaches the mock that is plugged in, reads until it is asked back, and lets it go."""
+    ended = _run("hotplug.py")
+    assert (ended.returncode, ended.stderr.count("Error")) == (0, 0), ended.stderr
+    added, attached, *rest = ended.stdout.splitlines()
+    name = added.removesuffix(": added")
+    assert attached == f"{name}: attached aionvme mock"
+    [reads] = [line for line in rest if "reads, then:" in line]
+    assert "asked for its removal" in reads
+    assert not reads.startswith(f"{name}: 0 reads")
+    assert {*rest} - {reads} == {f"{name}: let go of", f"{name}: removed"}
 
 
 @pytest.mark.parametrize(("address", "count"), [([], 1), (["mock:?lba=4096&namespaces=2"], 2)])
@@ -125,3 +140,21 @@ def test_reservation_is_careful(words: list[str]) -> None:
     ended = _run("reservation.py", *words)
     assert ended.returncode == 2
     assert "--overwrite" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "last"),
+    [
+        ([], "Sold as: aionvme mock of an Intel SSD"),
+        (["mock:?telemetry=0"], "Telemetry: 512 bytes of data area 1"),
+        (["mock:?lpa=0"], "Firmware: slot 1 of"),
+    ],
+)
+def test_log_pages(address: list[str], last: str) -> None:
+    """It lists the pages that there are, and prints some of those."""
+    ended = _run("log_pages.py", *address)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert "02h smart" in lines
+    assert "SMART: 37 C, 100 % spare" in ended.stdout
+    assert lines[-1].rpartition("\r")[2].startswith(last)

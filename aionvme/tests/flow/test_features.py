@@ -30,6 +30,17 @@ from aionvme.spec.features_data import (
     NamespaceMetadata,
     Timestamp,
 )
+from aionvme.spec.intel_features import (
+    INTEL_FEATURES,
+    IntelFeatureId,
+    IntelLatencyTracking,
+    IntelLedPattern,
+    IntelMaxLba,
+    IntelPowerGovernor,
+    IntelResetTimedWorkloadCounters,
+    IntelSmbusAddress,
+    PowerGovernorSetting,
+)
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.vendors import REGISTRY, Vendor, VendorFeature
 from aionvme.tests.flow.support import rig, until
@@ -271,6 +282,41 @@ async def test_a_vendor_s_features() -> None:
                 r.ctrlr.set_feature(0xC2, value=4)
     finally:
         REGISTRY.unregister(MADE_UP.name)
+
+
+async def test_intel_s_features() -> None:
+    """On a device of Intel's each is typed by the registry's entry, in both directions where it has two."""
+    async with rig(MockController(intel=True, size=1 << 20)) as r:
+        for fid in INTEL_FEATURES:
+            assert r.ctrlr.is_feature_supported(fid)
+        for value in (
+            IntelMaxLba(max_lba=1000), IntelPowerGovernor(setting=PowerGovernorSetting.WATTS_10),
+            IntelSmbusAddress(address=0x53), IntelLedPattern(options=7, value=9), IntelLatencyTracking(enable=1),
+        ):  # fmt: skip
+            await r.ctrlr.set_feature(value.FID, value=value)
+            assert (await r.ctrlr.get_feature(value.FID)).value == value
+        assert (await r.ctrlr.get_feature(IntelFeatureId.NATIVE_MAX_LBA)).value.max_lba == 2047
+        reset = IntelFeatureId.RESET_TIMED_WORKLOAD_COUNTERS
+        await r.ctrlr.set_feature(reset, value=IntelResetTimedWorkloadCounters(reset=1))
+        with pytest.raises(UsageError, match="can't be read"):
+            r.ctrlr.get_feature(reset)
+        with pytest.raises(UsageError, match="can't be set"):
+            r.ctrlr.set_feature(IntelFeatureId.NATIVE_MAX_LBA, cdw11=1)
+        with pytest.raises(UsageError, match="setting"):
+            r.ctrlr.set_feature(0xC6, value=IntelPowerGovernor(setting=256))
+        with pytest.raises(aionvme.StatusError) as caught:
+            await r.ctrlr.set_feature(0xC1, value=IntelMaxLba(max_lba=2048))
+        assert (caught.value.sct, caught.value.sc) == (1, 0xC0)
+    async with rig() as r:
+        assert not any(r.ctrlr.is_feature_supported(fid) for fid in INTEL_FEATURES)
+
+
+async def test_features_of_a_controller_without_the_list() -> None:
+    """Without the page of feature identifiers Identify says what there is, and the vendor's entry."""
+    async with rig(MockController(intel=True, lpa=0)) as r:
+        assert r.ctrlr.is_feature_supported(IntelFeatureId.LED_PATTERN)
+        assert r.ctrlr.is_feature_supported(FeatureId.VOLATILE_WRITE_CACHE)
+        assert not r.ctrlr.is_feature_supported(FeatureId.SOFTWARE_PROGRESS_MARKER)
 
 
 # -- host memory buffer ----------------------------------------------------------------------------------------------

@@ -44,15 +44,27 @@ async def test_smaller_transfers() -> None:
 async def test_larger_transfers() -> None:
     """A larger limit is used as far as there is room for the lists of pages, and wholly by a new queue pair."""
     async with rig(_mock(mdts=16 * KiB, sgls=0), depth=2) as r:
-        buf = r.ctrlr.dma_alloc(256 * KiB)
-        r.mock.change(mdts=256 * KiB)
+        buf = r.ctrlr.dma_alloc(288 * KiB)
+        r.mock.change(mdts=512 * KiB)
         await r.ctrlr.reset()
-        await r.qp.read(r.ns, buf, 0, 512)
+        await r.qp.read(r.ns, buf, 0, 576)
         # A list has 64 bytes at least, which name eight pages.
-        assert r.mock.queue(1).opcodes[READ] == 8
+        assert r.mock.queue(1).opcodes[READ] == 9
         async with r.ctrlr.alloc_io_qpair() as qp:
-            await qp.read(r.ns, buf, 0, 512)
+            await qp.read(r.ns, buf, 0, 576)
             assert r.mock.queue(2).opcodes[READ] == 1
+
+
+async def test_other_sgls() -> None:
+    """SGLs that had to be of whole dwords may be of any bytes when the controller says so after the reset."""
+    async with rig(_mock(sgls=2)) as r:
+        parts = [memoryview(r.buf)[:254], memoryview(r.buf)[256:510], memoryview(r.buf)[510:512]]
+        parts += [memoryview(r.ctrlr.dma_alloc(2))]
+        with pytest.raises(aionvme.UsageError, match="segment"):
+            r.qp.readv(r.ns, parts, 0, 1, sgl=True)
+        r.mock.change(sgls=1)
+        await r.ctrlr.reset()
+        assert not (await r.qp.readv(r.ns, parts, 0, 1, sgl=True)).status
 
 
 async def test_other_commands() -> None:
@@ -92,3 +104,14 @@ async def test_limits_that_change_while_it_is_brought_up_again() -> None:
         await resetting
         assert not (await waiting).status
         assert r.mock.queue(1).opcodes[READ] == 4
+
+
+async def test_other_doorbells() -> None:
+    """A controller that comes back with its doorbells elsewhere has failed: it has to be connected to anew."""
+    async with rig(_mock()) as r:
+        cap = r.mock._machine.get64(0)
+        r.mock._machine.set64(0, cap | 1 << 32)  # CAP.DSTRD
+        with pytest.raises(aionvme.ControllerFailedError, match=r"other doorbells .*connect to it anew"):
+            await r.ctrlr.reset()
+        with pytest.raises(aionvme.ControllerFailedError):
+            r.read()

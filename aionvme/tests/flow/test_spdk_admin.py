@@ -75,6 +75,20 @@ async def test_log_page_as_announced() -> None:
 
 
 @both_ways
+async def test_log_page_of_several_commands() -> None:
+    """What is longer than one command transfers is in the payload at the one callback."""
+    async with stage(MockController(mdts=8192)) as on:
+        content = bytes(range(256)) * 80
+        on.mock.set_log_page(0xC7, content)
+        page = bytearray(len(content))
+        code = spdk.spdk_nvme_ctrlr_cmd_get_log_page(on.ctrlr, 0xC7, ALL_NS, page, len(page), 0, on.cb, "arg")
+        assert code == 0
+        ((arg, cpl),) = await on.admin()
+        assert (arg, spdk.spdk_nvme_cpl_is_success(cpl), bytes(page)) == ("arg", True, content)
+        assert on.calls == []
+
+
+@both_ways
 async def test_log_page_with_further_bits() -> None:
     """Bits of command dwords 10, 11 and 14, and an offset, reach the controller beside the driver's own."""
     async with stage() as on:
@@ -122,6 +136,7 @@ async def test_what_is_supported() -> None:
         has_feature = spdk.spdk_nvme_ctrlr_is_feature_supported
         assert has_page(on.ctrlr, spdk.SPDK_NVME_LOG_ERROR)
         assert not has_page(on.ctrlr, 0xC5)
+        assert has_page(on.ctrlr, 0x0D)
         assert has_feature(on.ctrlr, spdk.SPDK_NVME_FEAT_ARBITRATION)
         assert not has_feature(on.ctrlr, 0xC5)
 
@@ -402,3 +417,55 @@ async def test_subsystem_reset() -> None:
         on.mock.remove()
         await until(lambda: on.ctrlr.closed or spdk.spdk_nvme_ctrlr_process_admin_completions(on.ctrlr) < 0)
         assert await value(spdk.spdk_nvme_ctrlr_reset_subsystem(on.ctrlr)) == -1
+def roomy(**options: object) -> MockController:
+    """A mock with one namespace of 1 MiB, and room for more."""
+    return MockController(timeout=0.5, size=1 << 20, capacity=4 << 20, max_namespaces=4, **options)  # type: ignore[arg-type]
+
+
+@both_ways
+async def test_life_of_a_namespace() -> None:
+    """Created, attached, found, used, detached and deleted by SPDK's names; each step is seen without a reset."""
+    async with stage(roomy()) as on:
+        nsid = await value(spdk.spdk_nvme_ctrlr_create_ns(on.ctrlr, aionvme.NamespaceSpec(nsze=64, ncap=64)))
+        assert (nsid, spdk.spdk_nvme_ctrlr_get_next_active_ns(on.ctrlr, 1)) == (2, 0)
+        assert await value(spdk.spdk_nvme_ctrlr_attach_ns(on.ctrlr, nsid, [1])) == 0
+        assert spdk.spdk_nvme_ctrlr_get_next_active_ns(on.ctrlr, 1) == nsid
+        ns = spdk.spdk_nvme_ctrlr_get_ns(on.ctrlr, nsid)
+        assert ns is not None
+        await on.ok(spdk.spdk_nvme_ns_cmd_write_zeroes(ns, on.qp, 0, 64, on.cb, None, 0))
+        assert await value(spdk.spdk_nvme_ctrlr_detach_ns(on.ctrlr, nsid, [1])) == 0
+        assert not spdk.spdk_nvme_ns_is_active(ns)
+        assert spdk.spdk_nvme_ns_cmd_flush(ns, on.qp, on.cb, None) == -errno.EINVAL
+        assert await value(spdk.spdk_nvme_ctrlr_delete_ns(on.ctrlr, nsid)) == 0
+        assert spdk.spdk_nvme_ctrlr_get_ns(on.ctrlr, nsid) is None
+
+
+@both_ways
+async def test_namespace_management_against_the_rules() -> None:
+    """Capacity exceeded, attached twice, not attached, and deleted twice are refused by the controller."""
+    async with stage(roomy()) as on:
+        large = aionvme.NamespaceSpec(nsze=1 << 30, ncap=1 << 30)
+        assert await value(spdk.spdk_nvme_ctrlr_create_ns(on.ctrlr, large)) == 0
+        assert await value(spdk.spdk_nvme_ctrlr_attach_ns(on.ctrlr, 1, [1])) == -errno.ENXIO
+        assert await value(spdk.spdk_nvme_ctrlr_detach_ns(on.ctrlr, 1, [1])) == 0
+        assert await value(spdk.spdk_nvme_ctrlr_detach_ns(on.ctrlr, 1, [1])) == -errno.ENXIO
+        assert await value(spdk.spdk_nvme_ctrlr_delete_ns(on.ctrlr, spdk.SPDK_NVME_GLOBAL_NS_TAG)) == 0
+        assert await value(spdk.spdk_nvme_ctrlr_delete_ns(on.ctrlr, 1)) == -errno.ENXIO
+
+
+@both_ways
+async def test_format_namespace() -> None:
+    """The namespace has the new format, under a new handle; a format that there is not is -EINVAL."""
+    async with stage(roomy(namespaces=2)) as on:
+        format = spdk.spdk_nvme_format(lbaf=1, ses=spdk.SPDK_NVME_FMT_NVM_SES_USER_DATA_ERASE)
+        assert await value(spdk.spdk_nvme_ctrlr_format(on.ctrlr, 1, format)) == 0
+        ns = spdk.spdk_nvme_ctrlr_get_ns(on.ctrlr, 1)
+        assert ns is not None
+        assert spdk.spdk_nvme_ns_get_sector_size(ns) == 4096
+        assert not spdk.spdk_nvme_ns_is_active(on.ns)
+        none = spdk.spdk_nvme_format(lbaf=9)
+        assert await value(spdk.spdk_nvme_ctrlr_format(on.ctrlr, 1, none)) == -errno.EINVAL
+        assert await value(spdk.spdk_nvme_ctrlr_format(on.ctrlr, spdk.SPDK_NVME_GLOBAL_NS_TAG, format)) == 0
+        second = spdk.spdk_nvme_ctrlr_get_ns(on.ctrlr, 2)
+        assert second is not None
+        assert spdk.spdk_nvme_ns_get_sector_size(second) == 4096

@@ -12,6 +12,7 @@ from aionvme.tests.journeys import (
     faults,
     features,
     life,
+    log_pages,
     places,
     protection,
     queues,
@@ -38,6 +39,7 @@ OTHERS: tuple[Journey, ...] = (
     *commands.OTHERS,
     *vectors.OTHERS,
     *features.OTHERS,
+    *log_pages.OTHERS,
 )
 # Those for a controller with a memory buffer and shadow doorbells. All of them record.
 PLACES: tuple[Journey, ...] = places.PLACES

@@ -42,7 +42,7 @@ async def _there_and_back(
 
 
 async def metadata_beside_an_sgl(device: Device) -> None:
-    """Where SGLs go beside separate metadata they may be asked for, and the same is stored; elsewhere that is refused."""
+    """SGLs beside separate metadata may be asked for where the controller has them, and the same is stored."""
     async with opened(device) as disk:
         lba, nblocks = disk.at(36), 7
         data, metadata = pattern(9600, nblocks * disk.size), pattern(9601, nblocks * device.layout.metadata)
@@ -78,7 +78,7 @@ def _scattered(ctrlr: Any, count: int) -> tuple[Any, list[Any]]:
 
 
 async def metadata_in_several_places(device: Device) -> None:
-    """Metadata that is cut between two blocks, or within one's, goes where the controller can say it, and nowhere else."""
+    """Metadata that is cut between two blocks, or within one's, goes along where the controller can be told of it."""
     async with opened(device) as disk:
         more = device.layout.metadata
         out, held = _scattered(disk.ctrlr, 3)
@@ -89,7 +89,7 @@ async def metadata_in_several_places(device: Device) -> None:
             lba = disk.at(37) + 12 * number
             places = [memory[offset : offset + len(metadata)] for memory in (out, back)]
             if _sgls(disk, BY_AN_SGL):
-                await _there_and_back(disk, lba, data, *map(memoryview, places), metadata)
+                await _there_and_back(disk, lba, data, memoryview(places[0]), memoryview(places[1]), metadata)
                 continue
             with fill(disk.ctrlr.dma_alloc(len(data)), data) as buf:
                 if number == 0:

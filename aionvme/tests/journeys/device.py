@@ -61,7 +61,9 @@ class Device:
         many: how many commands are a lot, on this tier.
         weighted: whether it has weighted round robin.
         nsid: the namespace; number 1 but where there is metadata.
-        lacks: optional commands that the controller does not have, by their method's names; "bit buckets" too.
+        lacks: optional commands that the controller does not have, by their method's names; "bit buckets" too, and
+            "status of a copy's check" where a copy that fails a check ends with an internal error, and "zeroes of
+            protection information" where write zeroes without PRACT does not write that.
         layout: of the blocks.
         record_metadata: `record_metadata(lba, metadata)`, like `record`.
     """

@@ -156,6 +156,7 @@ async def test_its_loop_is_blocked_during_a_close(completion: str, caplog: pytes
     """Close ends in bounded time and raises; the commands there end when the loop turns again."""
     async with rig(loop_timeout=PATIENT) as r, elsewhere() as other:
         o = await other.run(there(r, completion=completion))
+        await r.ctrlr.alloc_io_qpair()
         r.mock.hold(qid=2)
         ended = other.start(_kinds(o, 2, timeout=0))
         await fetched(r.mock, 2, qid=2)
@@ -165,25 +166,21 @@ async def test_its_loop_is_blocked_during_a_close(completion: str, caplog: pytes
                 await r.ctrlr.close()
             assert time.monotonic() - begun < 10 * PATIENT + SLACK
             assert r.mock.num_queues == 0
+            assert r.mock.queue(0).opcodes[DELETE_SQ] == 3
             assert r.ctrlr._dma.closed
+            # By their numbers its loop might look at other files.
+            assert bool(r.ctrlr._core.irq_fds)
             assert not _disposed(o), "its thread may be looking at it"
         # Deleting the queue had the device complete them, which its thread may yet see.
         assert set(await asyncio.wrap_future(ended)) <= {FAILED, aionvme.GenericStatusError}
         await other.run(o.qp.close())
         assert _disposed(o)
         assert any("memory is given back when it runs again" in record.message for record in caplog.records)
-        if completion == "interrupt":
-            # Left open, as its loop might have looked at another file by that number.
-            _close_eventfds(r)
+        assert not r.ctrlr._core.irq_fds
 
 
 def _disposed(r: Rig) -> bool:
     return r.qp.disposed
-
-
-def _close_eventfds(r: Rig) -> None:
-    assert r.ctrlr._core.irq_fds
-    r.ctrlr._close_irqs()
 
 
 async def test_its_loop_is_blocked_while_it_is_allocated() -> None:

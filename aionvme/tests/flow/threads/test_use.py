@@ -235,20 +235,20 @@ async def test_command_over_its_time_is_aborted() -> None:
 
 
 async def test_command_that_abort_does_not_end_leads_to_a_reset() -> None:
-    """Late there: ControllerReset for the others, there and here, and then both queue pairs work again."""
+    """Late there, and Abort fails: a reset, which ends the others there and here; then both queue pairs work again."""
     async with rig(abort_timeout=0.1) as r, elsewhere() as other:
         o = await other.run(there(r))
-        r.mock.silent = True
+        r.mock.fail(aionvme.StatusCode.INTERNAL_ERROR, qid=0, opcode=ABORT, count=None)
+        held = [r.mock.hold(qid=1), r.mock.hold(qid=2)]
         here = r.reads(2, timeout=0)
-        ended = other.start(_kinds(o, 3, timeout=0.05))
+        late, others = other.start(_kinds(o, 1, timeout=0.05)), other.start(_kinds(o, 2, timeout=0))
         await fetched(r.mock, 2)
         await fetched(r.mock, 3, qid=2)
-        await until(lambda: r.mock.queue(0).opcodes.get(ABORT))
-        # The reset needs a device that answers.
-        await until(lambda: r.ctrlr._core.epoch == 1)
-        r.mock.silent = False
-        assert await asyncio.wrap_future(ended) == [aionvme.CommandTimeoutError] * 3
+        assert await asyncio.wrap_future(late) == [aionvme.CommandTimeoutError]
+        assert await asyncio.wrap_future(others) == [RESET] * 2
         assert await kinds(here) == [RESET] * 2
+        for each in held:
+            each.stop()
         assert await other.run(_kinds(o, 2)) == [None] * 2
         await r.works()
         await other.run(o.qp.close())
@@ -277,6 +277,26 @@ async def test_reset_ends_what_is_in_flight_there_and_posts_what_waits() -> None
         await r.ctrlr.reset()
         assert await asyncio.wrap_future(ended) == [RESET, RESET, None, None, None, None]
         assert told == [0, 1, 2, 3]
+        await other.run(o.qp.close())
+
+
+async def test_commands_there_end_only_when_the_device_has_let_go() -> None:
+    """Until RDY=0 is seen here, what is in flight there does not end: the device may still write its memory."""
+    async with rig(MockController(timeout=30)) as r, elsewhere() as other:
+        o = await other.run(there(r))
+        held = r.mock.hold(qid=2)
+        ended = other.start(_kinds(o, 2))
+        await fetched(r.mock, 2, qid=2)
+        r.mock.stuck = True
+        resetting = asyncio.create_task(r.ctrlr.reset())
+        await until(lambda: not r.mock._registers.cc & 1)
+        await turns(50)
+        await other.call(int)
+        assert (resetting.done(), ended.done(), o.qp.outstanding) == (False, False, 2)
+        held.stop()
+        r.mock.stuck = False
+        assert await asyncio.wrap_future(ended) == [RESET] * 2
+        await resetting
         await other.run(o.qp.close())
 
 

@@ -85,3 +85,13 @@ def test_an_address_is_asked_for(run: Run) -> None:
     """Without an address it is wrong usage."""
     assert run("bind").status == 2
     assert run("unbind").status == 2
+
+
+def test_what_is_no_address_is_a_wrong_call(run: Run, machine: FakeMachine) -> None:
+    """A word that is no address ends with the status of wrong usage, as in `hello`, before anything is done."""
+    machine.function(driver="nvme")
+    for command in ("bind", "unbind"):
+        ended = run(command, BDF, "nonsense")
+        assert (ended.status, ended.out, machine.driver_of()) == (2, "", "nvme")
+        assert "'nonsense' is not an address: it is no PCI address" in ended.err
+    assert run("hello", "nonsense").status == 2

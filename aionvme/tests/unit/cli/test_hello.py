@@ -11,6 +11,8 @@ from aionvme.errors import AddressError, ControllerLostError
 from aionvme.tests.unit.cli.fakes import BLOCK, FakeController, no_change
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aionvme.tests.unit.cli.conftest import Run, Type
 
 DEVICE = "0000:01:00.0"
@@ -57,12 +59,40 @@ def test_a_device_is_only_read(run: Run, ctrlr: FakeController) -> None:
     assert f"aionvme hello {DEVICE} --write" in ended.err
 
 
-def test_a_mock_with_a_file_is_only_read(run: Run, ctrlr: FakeController) -> None:
+def test_a_mock_with_a_file_is_only_read(run: Run, ctrlr: FakeController, tmp_path: Path) -> None:
     """A mock's storage file may be somebody's work: it is treated as a device."""
+    image = tmp_path / "image"
+    image.touch()
     with no_change(ctrlr):
-        assert run("hello", "mock:?size=64MiB&storage=/tmp/image").status == 0
-        assert run("hello", "mock:?storage=/tmp/image", "--write").status == 2
-    assert run("hello", "mock:?storage=/tmp/image", "--write", "--yes").status == 0
+        assert run("hello", f"mock:?size=64MiB&storage={image}").status == 0
+        assert run("hello", f"mock:?storage={image}", "--write").status == 2
+    assert run("hello", f"mock:?storage={image}", "--write", "--yes").status == 0
+
+
+def test_looking_makes_no_file(run: Run, tmp_path: Path) -> None:
+    """Without --write a storage file that is not there stays so, and the message says what makes it."""
+    image = tmp_path / "image"
+    ended = run("hello", f"mock:?storage={image}")
+    assert (ended.status, image.exists()) == (1, False)
+    assert f"there is no file {image}, and without --write none is made" in ended.err
+    assert run("hello", f"mock:?storage={image}&size=1MiB", "--write", "--yes").status == 0
+    assert image.stat().st_size == 1 << 20
+
+
+def test_a_file_that_cannot_be_had(run: Run, tmp_path: Path) -> None:
+    """An error of the storage file is a sentence with the path and what to do."""
+    ended = run("hello", f"mock:?storage={tmp_path}/nowhere/image", "--write", "--yes")
+    assert ended.status == 1
+    assert f"storage: {tmp_path}/nowhere/image: No such file or directory; make the folder" in ended.err
+
+
+@pytest.mark.parametrize("words", [["--lba", "999999999"], ["--nsid", "9"]])
+def test_the_mock_is_named_with_one_colon(run: Run, words: list[str]) -> None:
+    """A sentence about "mock:" has one colon behind the name."""
+    ended = run("hello", "mock:", *words)
+    assert ended.status == 2
+    assert "mock: " in ended.err
+    assert "mock::" not in ended.err
 
 
 def test_reading_verifies_nothing(run: Run, ctrlr: FakeController) -> None:

@@ -386,3 +386,67 @@ def test_options_are_checked() -> None:
     for wrong in ({"nwpc": 8}, {"hmmaxd": 1 << 16}, {"features_absent": 1 << 256}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             MockController(**wrong)  # type: ignore[arg-type]
+
+
+# -- features of some devices ----------------------------------------------------------------------------------------
+
+
+def test_intel_s_features(make: Make) -> None:
+    """A device of Intel's has them, with the limits of Intel's header; another device has none."""
+    raw = make(intel=True, size=1 << 20)
+    assert (get(raw, 0xC1), get(raw, 0xC2)) == (2047, 2047)
+    assert set_(raw, 0xC1, 1000, save=1) == 0
+    assert (get(raw, 0xC1), get(raw, 0xC2)) == (1000, 2047)
+    assert set_(raw, 0xC1, 2048) == -0x1C0
+    assert set_(raw, 0xC2, 1000) == -NOT_CHANGEABLE
+    assert set_(raw, 0xC6, 2) == 0
+    assert set_(raw, 0xC6, 3) == -INVALID_FIELD
+    assert set_(raw, 0xC8, 0xFFFFFFFF) == 0
+    assert get(raw, 0xC8) == 0x1FE
+    assert set_(raw, 0xC9, 0x12345678) == 0
+    assert get(raw, 0xC9) == 0x12345678
+    assert set_(raw, 0xD5, 1) == 0
+    assert get(raw, 0xD5) == -INVALID_FIELD
+    plain = make()
+    assert {get(plain, fid) for fid in (0xC1, 0xC2, 0xC6, 0xC8, 0xC9, 0xD5, 0xE2)} == {-INVALID_FIELD}
+
+
+def test_latency_is_tracked_when_it_is_switched_on(make: Make) -> None:
+    """Intel's latency page counts with feature E2h, and not without; a reset goes back to what was saved."""
+    raw = make(intel=True)
+    queue = raw.create(1)
+    assert queue.run(0x02, nsid=1, prp1=raw.page_iova).status == 0
+
+    def counted() -> bool:
+        cqe = raw.admin.run(0x02, nsid=ALL, prp1=raw.page_iova, cdw10=(512 // 4 - 1) << 16 | 0xC1)
+        assert cqe.status == 0
+        return any(raw.data(512)[4:])
+
+    assert not counted()
+    assert set_(raw, 0xE2, 1) == 0
+    assert counted()
+    reset(raw)
+    assert not counted()
+    assert set_(raw, 0xE2, 1, save=1) == 0
+    reset(raw)
+    assert counted()
+
+
+def test_flexible_data_placement(make: Make) -> None:
+    """It is on, and stays so; types of events are switched on for a placement handle of a namespace."""
+    raw = make(fdp=2)
+    assert get(raw, 0x1D, cdw11=1) == 1
+    assert get(raw, 0x1D, cdw11=2) == -INVALID_FIELD
+    assert set_(raw, 0x1D, 1, cdw12=0) == -SEQUENCE_ERROR
+    assert set_(raw, 0x1D, 1, cdw12=1) == 0
+    assert set_(raw, 0x1E, 2 << 16 | 1, cdw12=1, data=b"\x00\x80", nsid=1) == 0
+    assert get(raw, 0x1E, cdw11=5 << 16 | 1, nsid=1) == 5
+    assert raw.data(10) == b"\x00\x01\x01\x00\x02\x00\x03\x00\x80\x01"
+    assert get(raw, 0x1E, cdw11=5 << 16, nsid=1) == 5
+    assert raw.data(10) == b"\x00\x00\x01\x00\x02\x00\x03\x00\x80\x00"
+    assert set_(raw, 0x1E, 1 << 16 | 1, cdw12=0, data=b"\x80", nsid=1) == 0
+    assert get(raw, 0x1E, cdw11=5 << 16 | 1, nsid=1) == 5
+    assert raw.data(10)[-1] == 0
+    assert get(raw, 0x1E, cdw11=2, nsid=1) == -INVALID_FIELD
+    assert set_(raw, 0x1E, 1 << 16, cdw12=1, data=b"\x7f", nsid=1) == -INVALID_FIELD
+    assert get(make(), 0x1D, cdw11=1) == -INVALID_FIELD

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import pytest
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock import MockController, NamespaceConfig
+from aionvme.mock.options import _TEXTS
 from aionvme.tests.unit.mock.raw import CC, CC_ENABLE, CSTS, PAGE, Raw
 
 MiB = 1 << 20
@@ -41,6 +44,34 @@ def test_one_at_a_time() -> None:
             again.enable()
             assert again.create(1).run(0x02, nsid=1, prp1=again.page_iova, cdw10=9).status == 0
             assert again.data(512) == b"\x42" * 512
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "text"),
+    [("nowhere/image", errno.ENOENT, "make the folder"), (".", errno.EISDIR, "name a file, not a folder")],
+)
+def test_storage_that_cannot_be_had(tmp_path: Path, place: str, number: int, text: str) -> None:
+    """Its path and what to do are in the message, and the kernel's error is the cause."""
+    with pytest.raises(AddressError, match=f"storage: .*; {text}") as caught:
+        MockController(storage=tmp_path / place)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == number
+
+
+def test_storage_without_room(tmp_path: Path) -> None:
+    """A file that cannot be as large as the namespaces is refused in the same way, and is closed."""
+    fds = descriptors()
+    with pytest.raises(AddressError, match="where there is room") as caught:
+        MockController(storage=tmp_path / "image", size=1 << 62, lba=65536)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert descriptors() == fds
+
+
+def test_every_option_is_in_the_reference() -> None:
+    """The page of options has each that an address can have, and no other."""
+    page = (Path(__file__).parents[4] / "docs/mock.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall("`([a-z0-9_]+)`", row)} == set(_TEXTS)
 
 
 def test_owned() -> None:
@@ -189,15 +220,6 @@ def test_a_file_survives(tmp_path: Path) -> None:
         raw.enable()
         assert raw.create(1).run(0x08, nsid=2, cdw10=4, cdw12=200).status == 0
         assert mock.peek(2, 5) == bytes(PAGE)
-
-
-def test_a_file_that_can_not_be_had(tmp_path: Path) -> None:
-    """An error of the file system is an OSError, and nothing stays open."""
-    fds = descriptors()
-    with pytest.raises(FileNotFoundError):
-        MockController(storage=tmp_path / "none" / "disk")
-    gc.collect()
-    assert descriptors() == fds
 
 
 def test_large_storage_costs_nothing() -> None:

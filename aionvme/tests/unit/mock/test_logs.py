@@ -12,13 +12,15 @@ SET, LOG, ABORT, EVENT = 0x09, 0x02, 0x08, 0x0C
 
 
 def log(
-    raw: Raw, lid: int, nbytes: int, *, offset: int = 0, nsid: int = 0xFFFFFFFF, rae: int = 0
-) -> tuple[int, bytes]:
+    raw: Raw, lid: int, nbytes: int, *, offset: int = 0, nsid: int = 0xFFFFFFFF, rae: int = 0, lsp: int = 0,
+    lsi: int = 0, cdw14: int = 0,
+) -> tuple[int, bytes]:  # fmt: skip
     """A part of a log page, and the status code."""
     numd = nbytes // 4 - 1
     cqe = raw.admin.run(
-        LOG, nsid=nsid, prp1=raw.page_iova, prp2=raw.page_iova, cdw10=(numd & 0xFFFF) << 16 | rae << 15 | lid,
-        cdw11=numd >> 16, cdw12=offset & 0xFFFFFFFF, cdw13=offset >> 32,
+        LOG, nsid=nsid, prp1=raw.page_iova, prp2=raw.page_iova,
+        cdw10=(numd & 0xFFFF) << 16 | rae << 15 | lsp << 8 | lid,
+        cdw11=numd >> 16 | lsi << 16, cdw12=offset & 0xFFFFFFFF, cdw13=offset >> 32, cdw14=cdw14,
     )  # fmt: skip
     return cqe.code, raw.data(nbytes)
 
@@ -28,13 +30,13 @@ def test_supported_pages(raw: Raw) -> None:
     status, data = log(raw, 0, 1024)
     assert status == 0
     supported = [lid for lid in range(256) if data[4 * lid] & 1]
-    assert supported == [0, 1, 2, 3, 4, 5, 0x12]
-    assert all(log(raw, lid, 64)[0] == 0 for lid in supported)
+    assert supported == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0x0D, 0x0E, 0x12, 0x80, 0x81]
+    assert all(log(raw, lid, 64)[0] == 0 for lid in supported if lid != 0x0D)
 
 
 def test_refusals(raw: Raw) -> None:
     """Unknown page, one namespace's page, an offset that is odd or too far, more than MDTS."""
-    assert log(raw, 0x06, 64)[0] == 0x109
+    assert log(raw, 0x09, 64)[0] == 0x109
     assert log(raw, 0xC0, 64)[0] == 0x109
     assert log(raw, 0x02, 64, nsid=1)[0] == 0x02
     assert log(raw, 0x02, 64, nsid=0)[0] == 0
@@ -42,6 +44,8 @@ def test_refusals(raw: Raw) -> None:
     assert log(raw, 0x02, 64, offset=516)[0] == 0x02
     assert log(raw, 0x02, 64, offset=1 << 40)[0] == 0x02
     assert log(raw, 0x02, (128 << 10) + 4)[0] == 0x02
+    assert log(raw, 0x02, 64, cdw14=1 << 23)[0] == 0x02
+    assert log(raw, 0x02, 64, cdw14=1)[0] == 0x02
 
 
 def test_offsets(raw: Raw) -> None:
@@ -83,7 +87,7 @@ def test_command_effects(raw: Raw) -> None:
     """What is supported is marked, and writing is marked as changing content."""
     data = log(raw, 5, 4096)[1]
     assert data[4 * 0x06] == 1
-    assert data[4 * 0x80] == 0
+    assert [data[4 * opcode] for opcode in (0x0D, 0x15, 0x1C, 0x80)] == [9, 9, 0, 7]
     assert (data[1024 + 4], data[1024 + 8]) == (3, 1)
 
 

@@ -186,13 +186,13 @@ def test_identify(make: Make) -> None:
     )
     first, second, third = (raw.identify(0x00, nsid=nsid)[1] for nsid in (1, 2, 3))
     assert [(data[26], data[27], data[28], data[29]) for data in (first, second, third)] == [
-        (0, 2, 0b01001, 0b1001),
-        (0x10, 1, 0b10100, 0b0011),
-        (0, 2, 0, 0),
+        (0, 3, 0b11111, 0b1001),
+        (0x11, 3, 0b11111, 0b0011),
+        (2, 3, 0b11111, 0),
     ]
-    assert [struct.unpack_from("<H", data, 128)[0] for data in (first, second, third)] == [8, 64, 16]
+    assert [struct.unpack_from("<H", first, 128 + 4 * index)[0] for index in range(3)] == [8, 64, 16]
     extended = raw.identify(0x05, nsid=2)[1]
-    assert struct.unpack_from("<I", extended, 12)[0] == 12 | 2 << 7
+    assert struct.unpack_from("<I", extended, 16)[0] == 12 | 2 << 7
     assert struct.unpack_from("<Q", extended)[0] == (1 << 12) - 1
     assert struct.unpack_from("<I", raw.identify(0x01)[1], 96)[0] >> 15 & 1
 

@@ -116,7 +116,7 @@ def test_close_unmaps_once() -> None:
     function.close()
     os.close(function.fd)
     assert (function.closed, mappings()) == (True, before)
-    with pytest.raises(UsageError, match="mock:0 closed> is closed"):
+    with pytest.raises(UsageError, match="the function of mock:0 is closed"):
         function.read32(0)
     with pytest.raises(UsageError, match="is closed"):
         function.write64(0, 1)

@@ -303,6 +303,21 @@ def test_removal_eventfd(machine: FakeMachine, mode: str) -> None:
     assert [(entry[1], entry[3], *entry[4:]) for entry in irq_sets(machine)] == [(index, 1, 44), (index, 0)]
 
 
+def test_error_eventfd(machine: FakeMachine, mode: str) -> None:
+    """Notice of errors of the bus is asked for by itself, and is off again at the end, as that of removal is."""
+    with Opened(machine, mode) as function:
+        function.set_error_eventfd(45)
+        function.set_removal_eventfd(44)
+        function.set_error_eventfd(None)
+    error, removal = abi.VFIO_PCI_ERR_IRQ_INDEX, abi.VFIO_PCI_REQ_IRQ_INDEX
+    assert [(entry[1], entry[3], *entry[4:]) for entry in irq_sets(machine)] == [
+        (error, 1, 45),
+        (removal, 1, 44),
+        (error, 0),
+        (removal, 0),
+    ]
+
+
 def test_reset_keeps_bus_mastering(machine: FakeMachine, mode: str) -> None:
     """The command register is as before, whatever the reset does to it."""
     with Opened(machine, mode) as function:
@@ -386,6 +401,7 @@ def test_nothing_works_after_close(machine: FakeMachine, mode: str) -> None:
         lambda: function.unmap_dma(0x10000, 4096),
         lambda: function.set_irqs([]),
         lambda: function.set_removal_eventfd(3),
+        lambda: function.set_error_eventfd(3),
         function.iova_ranges,
         function.reset,
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +97,44 @@ def test_every_command_is_in_the_table(dev: Device) -> None:
     """A new command needs its wrong arguments here."""
     commands = {name.removeprefix("submit_") for name in dir(dev.qp) if name.startswith("submit_")}
     assert commands == {case.name for case in CASES}
+
+
+# Switches take anything that is true or false; what a callback is given is its own.
+WITHOUT_WRONG = {
+    "deallocate",
+    "integral_read",
+    "integral_write",
+    "ignore_key",
+    "extended",
+    "bounce",
+    "write",
+    "cb_arg",
+}
+
+
+@pytest.mark.parametrize("name", sorted({case.name for case in CASES}))
+def test_every_argument_is_in_the_table(dev: Device, name: str) -> None:
+    """Each parameter of a command has a wrong value here, under its own name in the message or as a keyword."""
+    parameters = set(inspect.signature(getattr(dev.qp, f"submit_{name}")).parameters)
+    wanted = parameters - WITHOUT_WRONG - {"cb_fn", "when_full"}  # below, for all commands
+    cases = [case for case in CASES if case.name == name]
+    covered = {key for case in cases for key in case.keywords}
+    covered |= {word for case in cases for word in wanted if re.search(rf"\b{word}\b", case.text)}
+    assert wanted - covered == set()
+
+
+def test_a_callback_can_be_called(dev: Device, named: dict[str, Any]) -> None:
+    """What is no function is refused by the call, and not when the command has ended."""
+    wrong: list[Any] = [5, "x", []]
+    for cb_fn in wrong:
+        text = re.escape(f"cb_fn must be callable or None, not {cb_fn!r}")
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_read(named["ns"], named["buf"], 0, 1, cb_fn)
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_io_raw(bytes(64), cb_fn)
+        with pytest.raises(TypeError, match=text):
+            dev.qp.submit_copy(named["ns"], [(0, 1)], 500, cb_fn)
+    assert dev.commands() == []
 
 
 PROTECTION: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [

@@ -70,7 +70,7 @@ def _places(name: str, before: tuple[Any, ...] = (), after: tuple[Any, ...] = ()
     for lba, nblocks, error, text in (
         (NBLOCKS, 1, UsageError, "lba 1000.*outside of the namespace, which has 1000 blocks"),
         (NBLOCKS - 1, 2, UsageError, "lba 999, nblocks 2: outside of the namespace, which has 1000 blocks"),
-        (0, 0, UsageError, "nblocks 0.*nblocks counts from 1"),
+        (0, 0, UsageError, "nblocks must be 1 or more, not 0"),
         (-1, 1, UsageError, "lba must be from 0"),
         (0, -1, UsageError, "nblocks must be from 0"),
         (LARGE, 1, UsageError, "lba must be from 0 to 18446744073709551615"),
@@ -211,7 +211,7 @@ for _name, _after in (("dataset_management", ()), ("copy", (500,))):
             r"ranges\[1\]: lba 1000, nblocks 1 is outside .* has 1000 blocks",
         ),
         ([(999, 2)], UsageError, r"ranges\[0\]: lba 999, nblocks 2 is outside"),
-        ([(0, 0)], UsageError, r"ranges\[0\].*counts from 1"),
+        ([(0, 0)], UsageError, r"ranges\[0\]: nblocks must be 1 or more, not 0"),
         ([(-1, 1)], UsageError, r"ranges\[0\]: lba -1"),
         ([(0, LARGE)], UsageError, r"ranges\[0\]"),
         ([(0.5, 1)], UsageError, r"ranges\[0\] is \(lba, nblocks\), not \(0.5, 1\)"),
@@ -221,6 +221,15 @@ for _name, _after in (("dataset_management", ()), ("copy", (500,))):
     ):
         wrong(_name, NS, _ranges, *_after, error=_error, text=_text)
 _flags("copy", [(0, 1)], 500)
+_copied: tuple[dict[str, Any], ...] = (
+    *({name: 1} for name in ("ref_tag", "app_tag", "app_mask", "storage_tag")),
+    *({f"source_{name}": 1} for name in ("app_tag", "app_mask", "storage_tag")),
+    {"source_ref_tags": [1]},
+    {"source_flags": 1 << 26},
+    {"io_flags": 1 << 29},
+)
+for _given in _copied:
+    wrong("copy", NS, [(0, 1)], 500, text="has no protection information: .*source_flags, and tags", **_given)
 for _lba, _error, _text in (
     (NBLOCKS, UsageError, "dest_lba 1000: 1 blocks .*has 1000 blocks"),
     (-1, UsageError, "dest_lba must be from 0"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from typing import Any
 
 import attrs
 import pytest
@@ -12,8 +11,6 @@ import pytest
 import aionvme
 from aionvme import Status, StatusCode, spdk
 from aionvme.spdk.failing import errno_of
-from aionvme.spdk.support import has_log_page
-from aionvme.spec.opcodes import LogPageId
 
 
 @attrs.frozen
@@ -93,32 +90,3 @@ def test_status_in_words() -> None:
         "RESERVED",
         "VENDOR SPECIFIC",
     ]
-
-
-LOG_PAGES: list[tuple[int, dict[str, Any]]] = [
-    (LogPageId.SUPPORTED_LOG_PAGES, {"lpa": 1 << 5}),
-    (LogPageId.CHANGED_NAMESPACES, {"oaes": 1 << 8}),
-    (LogPageId.COMMAND_EFFECTS, {"lpa": 1 << 1}),
-    (LogPageId.DEVICE_SELF_TEST, {"oacs": 1 << 4}),
-    (LogPageId.TELEMETRY_HOST, {"lpa": 1 << 3}),
-    (LogPageId.TELEMETRY_CONTROLLER, {"lpa": 1 << 3}),
-    (LogPageId.ENDURANCE_GROUP, {"ctratt": 1 << 4}),
-    (LogPageId.ANA, {"cmic": 1 << 3}),
-    (LogPageId.PERSISTENT_EVENTS, {"lpa": 1 << 4}),
-    (LogPageId.FEATURE_EFFECTS, {"lpa": 1 << 5}),
-    (LogPageId.RESERVATION_NOTIFICATION, {"oncs": 1 << 5}),
-    (LogPageId.SANITIZE_STATUS, {"sanicap": 2}),
-]
-
-
-@pytest.mark.parametrize(("lid", "fields"), LOG_PAGES)
-def test_log_pages(lid: int, fields: dict[str, Any]) -> None:
-    """An optional page is there with its bit of Identify Controller alone."""
-    assert has_log_page(aionvme.IdentifyController(**fields), lid)
-    assert not has_log_page(aionvme.IdentifyController(), lid)
-
-
-def test_what_is_always_there() -> None:
-    """The mandatory pages are there with no bit set."""
-    data = aionvme.IdentifyController()
-    assert [lid for lid in range(256) if has_log_page(data, lid)] == [1, 2, 3]
