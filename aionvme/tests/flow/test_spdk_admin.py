@@ -417,6 +417,8 @@ async def test_subsystem_reset() -> None:
         on.mock.remove()
         await until(lambda: on.ctrlr.closed or spdk.spdk_nvme_ctrlr_process_admin_completions(on.ctrlr) < 0)
         assert await value(spdk.spdk_nvme_ctrlr_reset_subsystem(on.ctrlr)) == -1
+
+
 def roomy(**options: object) -> MockController:
     """A mock with one namespace of 1 MiB, and room for more."""
     return MockController(timeout=0.5, size=1 << 20, capacity=4 << 20, max_namespaces=4, **options)  # type: ignore[arg-type]
