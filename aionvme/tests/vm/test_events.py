@@ -17,6 +17,13 @@ from aionvme.tests.vm.qmp import Qmp
 NAME = "block512"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _uvloop_has_run() -> None:
+    """What it opens once in the life of a process is open."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.sleep(0))
+
+
 @pytest.fixture(scope="module")
 def function(machine: Machine) -> Iterator[NvmeFunction]:
     """A drive that is bound to vfio-pci for all of these tests, and given back after them."""
