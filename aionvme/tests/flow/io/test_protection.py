@@ -9,7 +9,7 @@ import pytest
 
 import aionvme
 from aionvme import pi
-from aionvme.mock import MockController
+from aionvme.mock import MockController, NamespaceConfig
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.io.spoken import OK, SPELLINGS, alloc, code, noise, say, spelled
@@ -264,3 +264,33 @@ async def test_write_zeroes_with_protection(name: str) -> None:
             blocks, tuples = stored(r)
             assert blocks == bytes(512 * COUNT)
             pi.verify(fmt, blocks, tuples, **protected.first)
+
+
+@spelled
+@pytest.mark.parametrize("guard", [16, 64])
+async def test_copy_from_another_namespace(spelling: str, guard: int) -> None:
+    """With formats 2 and 3 the other namespace's blocks are checked by its tags, and get tags of their own place."""
+    size, more = 1 << 20, guard // 4 if guard == 64 else 8
+    config = NamespaceConfig(size=size, metadata=more, pi=1, guard=guard)
+    async with rig(MockController(timeout=0.5, namespaces=[config] * 2, mssrl=7, mcl=9)) as r:
+        source, fmt = r.ctrlr.namespaces[2], pi.Format.of(r.ns.data, r.ns.nvm)
+        data = noise(512 * 20)
+        with alloc(r, data) as out:
+            await r.qp.write(source, out, 300, 20, io_flags=IoFlags.PRACT, app_tag=0x55)
+        expected = {"source_app_tag": 0x55, "source_app_mask": 0xFFFF, "source_flags": CHECKS}
+        keywords = {
+            "format": 3 if guard == 64 else 2,
+            "source_ns": source,
+            "io_flags": IoFlags.PRACT,
+            "app_tag": 0x66,
+        }
+        ranges = [(310, 10), (300, 10)]
+        cpl = await say(spelling, r.qp, "copy", r.ns, ranges, LBA, **keywords, **expected)
+        assert code(cpl) == OK
+        blocks, tuples = r.mock.peek(1, LBA, 20), r.mock.peek_metadata(1, LBA, 20)
+        assert blocks == data[5120:] + data[:5120]
+        pi.verify(fmt, blocks, tuples, ref_tag=LBA, app_tag=0x66, app_mask=0xFFFF)
+        wrong = expected | {"source_app_tag": 0x56}
+        cpl = await say(spelling, r.qp, "copy", r.ns, ranges, 900, **keywords, **wrong)
+        assert code(cpl) == StatusCode.APPLICATION_TAG_CHECK_ERROR
+        assert r.mock.peek(1, 900, 20) == bytes(512 * 20)

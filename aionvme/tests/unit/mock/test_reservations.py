@@ -20,7 +20,7 @@ READS, WRITES = (READ, COMPARE, VERIFY), (WRITE, ZEROES, UNCORRECTABLE, DSM, FLU
 WE, EA, WE_RO, EA_RO, WE_AR, EA_AR = range(1, 7)
 CONFLICT, INCONSISTENT = 0x83, 0x18
 IEKEY = 1 << 3
-CC, NSSR = 0x14, 0x20
+CC, CSTS, NSSR = 0x14, 0x1C, 0x20
 
 
 class Host:
@@ -387,9 +387,13 @@ def test_persistence(hosts: list[Host]) -> None:
     assert first.raw.admin.run(0x0A, nsid=3, cdw10=0x83).code == 0x0B
     assert first.acquire(EA, 1) == 0
     second.raw.function.write32(NSSR, 0x4E564D65)
+    first.raw.function.write32(CSTS, 1 << 4)  # NSSRO, which tells of the reset
+    first.enable(ONE)
     assert first.registered() == [(1, 1, 1, ONE)]
     assert first.register(1, flags=2 << 30) == 0
     second.raw.function.write32(NSSR, 0x4E564D65)
+    first.raw.function.write32(CSTS, 1 << 4)  # NSSRO, which tells of the reset
+    first.enable(ONE)
     assert first.registered() == []
 
 
