@@ -91,6 +91,7 @@ class ControllerOptions:
         shadow_doorbells: Use shadow doorbells, where the controller has them: for controllers in software, to which
             every doorbell costs a trap.
         use_cmb_sqs: Put submission queues into the controller memory buffer, where it takes them and has room.
+        hostnqn: NVMe qualified name of the host. It is kept for programs that have one: only fabrics send it.
         events: Which asynchronous events the controller is to report, of those that it has; None for all but
             `EventMask.TELEMETRY`, as other notices wait until someone has read that log. `EventMask(0)`: none, and no
             requests for events are sent.
@@ -123,6 +124,7 @@ class ControllerOptions:
     use_cmb_sqs: bool = False
     host_memory_buffer: str | int = attrs.field(default=0, validator=_memory)
     shutdown_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    hostnqn: str = ""
     keep_alive_timeout: float = attrs.field(default=0.0, validator=_seconds)
     no_shn_notification: bool = False
     events: EventMask | None = attrs.field(default=None, converter=attrs.converters.optional(EventMask))
