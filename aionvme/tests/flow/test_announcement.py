@@ -79,7 +79,7 @@ class On:
         assert self.stage is not None
         return self.stage.cb, "arg"
 
-    async def ends(self, call: Call) -> StatusCode | bool:
+    async def ends(self, call: Call) -> int | bool:
         """How a call ends; by SPDK's name, of one that blocks there is no more than whether it succeeded."""
         if self.way == "spdk":
             return await self._by_spdk(call)
@@ -98,7 +98,7 @@ class On:
         assert arg == "arg"
         return _code(cpl.status)
 
-    async def _by_spdk(self, call: Call) -> StatusCode | bool:
+    async def _by_spdk(self, call: Call) -> int | bool:
         assert self.stage is not None
         answer = call.by_spdk(self)
         if inspect.isawaitable(answer):
@@ -110,9 +110,8 @@ class On:
         return _code(cpl.status)
 
 
-def _code(status: Any) -> StatusCode:
-    number: Any = status.sct << 8 | status.sc
-    return StatusCode(number)
+def _code(status: Any) -> int:
+    return int(status.sct << 8 | status.sc)
 
 
 @attrs.frozen
