@@ -265,12 +265,17 @@ class Controller(Facts, Listening, AdminCommands):
             raise UsageError(f"kind is one of {', '.join(RESETS)}, not {kind!r}")
         self._check_open()
         self._check_loop()
-        if kind == "subsystem" and not self._core.registers.cap.nssrs:
+        if kind == "subsystem" and not self.has_subsystem_reset:
             raise UsageError(f"{self._core} has no NVM subsystem reset (CAP.NSSRS is 0)")
         if kind == "function" and not self._core.function.can_reset:
             raise OSError(errno.EOPNOTSUPP, f"{self._core} has no reset of the function")
         await host_memory.take_back(self._core)
         await self._recovery.reset(kind)
+
+    @property
+    def has_subsystem_reset(self) -> bool:
+        """Whether the controller can reset its NVM subsystem (CAP.NSSRS)."""
+        return bool(self._core.registers.cap.nssrs)
 
     async def subsystem_reset(self) -> None:
         """NVM subsystem reset (NSSR; Base 2.0, 3.7.1): as `reset`, of every controller of the subsystem.

@@ -42,7 +42,9 @@ from aionvme.spdk.ctrlr import (
     spdk_nvme_ctrlr_is_feature_supported,
     spdk_nvme_ctrlr_is_log_page_supported,
     spdk_nvme_ctrlr_process_admin_completions,
+    spdk_nvme_ctrlr_register_aer_callback,
     spdk_nvme_ctrlr_reset,
+    spdk_nvme_ctrlr_reset_subsystem,
     spdk_nvme_ctrlr_set_remove_cb,
 )
 from aionvme.spdk.in_steps import (
@@ -214,7 +216,9 @@ __all__ = [
     "spdk_nvme_ctrlr_list",
     "spdk_nvme_ctrlr_opts",
     "spdk_nvme_ctrlr_process_admin_completions",
+    "spdk_nvme_ctrlr_register_aer_callback",
     "spdk_nvme_ctrlr_reset",
+    "spdk_nvme_ctrlr_reset_subsystem",
     "spdk_nvme_ctrlr_set_remove_cb",
     "spdk_nvme_detach",
     "spdk_nvme_detach_async",

@@ -123,6 +123,37 @@ def spdk_nvme_ctrlr_reset(ctrlr: Controller) -> int | Coroutine[Any, Any, int]:
     return blocking(reset)
 
 
+def spdk_nvme_ctrlr_reset_subsystem(ctrlr: Controller) -> int | Coroutine[Any, Any, int]:
+    """Resets every controller of the NVM subsystem. Blocks. 0, -1 on failure, -ENOTSUP where there is no such reset."""
+
+    async def reset() -> int:
+        try:
+            ctrlr_state(ctrlr)
+            if not ctrlr.closed and not ctrlr.has_subsystem_reset:
+                return -errno.ENOTSUP
+            await ctrlr.subsystem_reset()
+        except FAILURES as error:
+            errno_of(error)
+            return FAILED
+        return 0
+
+    return blocking(reset)
+
+
+def spdk_nvme_ctrlr_register_aer_callback(ctrlr: Controller, aer_cb_fn: CmdCb, aer_cb_arg: Any) -> None:
+    """Has `aer_cb_fn(aer_cb_arg, cpl)` called for asynchronous events, in place of the one before; None for none.
+
+    `cpl.dw0` says what happened. Unlike in SPDK the log page of the event was read before, which clears the event.
+    """
+    state = ctrlr_state(ctrlr)
+    state.take_back_aer()
+    state.take_back_aer = lambda: None
+    if aer_cb_fn is not None:
+        state.take_back_aer = ctrlr.on_event(
+            lambda _arg, event: state.done((aer_cb_fn, aer_cb_arg), event.cpl), None
+        )
+
+
 def spdk_nvme_ctrlr_process_admin_completions(ctrlr: Controller) -> int:
     """Calls back for the admin commands that have completed. Does not block, in a loop or not.
 

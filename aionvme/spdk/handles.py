@@ -117,6 +117,7 @@ class CtrlrState:
         polling: They are being called.
         remove_cb, cb_ctx: To be called once when the controller is gone.
         qpairs: Its queue pairs.
+        take_back_aer: Takes the callback for asynchronous events back.
     """
 
     def __init__(self, trid: spdk_nvme_transport_id, remove_cb: Any, cb_ctx: Any) -> None:
@@ -126,6 +127,7 @@ class CtrlrState:
         self.remove_cb = remove_cb
         self.cb_ctx = cb_ctx
         self.qpairs: list[QpairState] = []
+        self.take_back_aer: Callable[[], None] = lambda: None
 
     def done(self, call: Call, cpl: Any) -> None:
         """The callback of every admin command: SPDK calls it when it is asked to look, so it waits."""

@@ -85,6 +85,7 @@ class spdk_nvme_ctrlr_opts:
         command_set: CC.CSS, None for the NVM command set.
         extended_host_id: 16 bytes; all zeros for one that is random for this process.
         io_timeout_ms: Ours: of I/O commands, 0 for none.
+        keep_alive_timeout_ms: 0 for no keep alive, which here is the default: a controller that has none refuses it.
     """
 
     num_io_queues: int = 64
@@ -101,6 +102,7 @@ class spdk_nvme_ctrlr_opts:
     command_set: int | None = None
     extended_host_id: bytes = bytes(16)
     io_timeout_ms: int = 30_000
+    keep_alive_timeout_ms: int = 0
 
     @classmethod
     def of(cls, opts: ControllerOptions) -> spdk_nvme_ctrlr_opts:
@@ -120,6 +122,7 @@ class spdk_nvme_ctrlr_opts:
             command_set=opts.command_set,
             extended_host_id=opts.host_id or bytes(16),
             io_timeout_ms=round(opts.io_timeout * 1000),
+            keep_alive_timeout_ms=round(opts.keep_alive_timeout * 1000),
         )
 
     def copy_from(self, other: spdk_nvme_ctrlr_opts) -> None:
@@ -143,6 +146,7 @@ class spdk_nvme_ctrlr_opts:
         opts.command_set = self.command_set
         opts.host_id = self.extended_host_id if any(self.extended_host_id) else None
         opts.io_timeout = self.io_timeout_ms / 1000
+        opts.keep_alive_timeout = self.keep_alive_timeout_ms / 1000
 
 
 @attrs.define

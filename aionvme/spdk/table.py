@@ -92,6 +92,8 @@ SECTIONS: dict[str, tuple[Function, ...]] = {
         Function(f"{_C}is_failed", "ctrlr", "ctrlr.closed"),
         Function(f"{_C}set_remove_cb", "ctrlr remove_cb remove_ctx", "remove_cb of aionvme.probe"),
         Function(f"{_C}reset", "ctrlr", "ctrlr.reset", blocks=True),
+        Function(f"{_C}reset_subsystem", "ctrlr", "ctrlr.subsystem_reset", blocks=True),
+        Function(f"{_C}register_aer_callback", "ctrlr aer_cb_fn aer_cb_arg", "ctrlr.on_event"),
         Function(f"{_C}process_admin_completions", "ctrlr", "the controller's poller"),
     ),
     "Namespaces": (

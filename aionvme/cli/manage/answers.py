@@ -66,7 +66,7 @@ class Answers:
 
     async def choice(self, question: str, choices: dict[str, str], default: str | None = None) -> str:
         """Shows choices with what they mean, and asks for one of them."""
-        console.facts(choices.items())
+        console.facts(choices.items(), aside=True)
 
         def read(text: str) -> str:
             if text not in choices:

@@ -98,7 +98,9 @@ async def _menu(session: Session) -> int:
     while True:
         if not answers.scripted:
             console.note("")
-            console.facts([(key, action.title) for key, action in ACTIONS.items()] + [("0", "quit")])
+            console.facts(
+                [(key, action.title) for key, action in ACTIONS.items()] + [("0", "quit")], aside=True
+            )
         word = (await answers.ask("command")).lower()
         if word in ("0", "q", "quit", "exit"):
             return 0

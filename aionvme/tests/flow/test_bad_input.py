@@ -39,7 +39,7 @@ def _closed(r: Rig) -> aionvme.DmaBuffer:
 # What is wrong, the arguments (of a read and of a write), the exception, and what the message must say.
 TRANSFERS = [
     ("buffer too short", lambda r: (r.ns, r.buf, 0, 2), USAGE, "512 bytes; 2 blocks of 512 need 1024"),
-    ("no block", lambda r: (r.ns, r.buf, 0, 0), USAGE, "counts from 1"),
+    ("no block", lambda r: (r.ns, r.buf, 0, 0), USAGE, "nblocks must be 1 or more, not 0"),
     ("negative count", lambda r: (r.ns, r.buf, 0, -1), USAGE, "nblocks must be from 0"),
     ("huge count", lambda r: (r.ns, r.buf, 0, 2**64 - 1), USAGE, "outside of the namespace"),
     ("count beyond 64 bits", lambda r: (r.ns, r.buf, 0, 2**70), USAGE, "nblocks must be"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from aionvme.tests.flow.programs import python
+from aionvme.tests.flow.programs import environment, python
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -28,6 +29,7 @@ def test_every_example_is_tested() -> None:
         "identify.py",
         "log_pages.py",
         "many_reads.py",
+        "nvme_manage.py",
         "reservation.py",
         "spdk_port.py",
     ]
@@ -158,3 +160,15 @@ def test_log_pages(address: list[str], last: str) -> None:
     assert "02h smart" in lines
     assert "SMART: 37 C, 100 % spare" in ended.stdout
     assert lines[-1].rpartition("\r")[2].startswith(last)
+
+
+def test_nvme_manage() -> None:
+    """Without answers it ends at once, on a mock of its own; by words it shows what it has."""
+    ended = _run("nvme_manage.py")
+    assert ended.returncode == 0
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / "nvme_manage.py")],
+        check=False, input="list\nquit\n", capture_output=True, text=True, timeout=60, env=environment(),
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert "mock:?size=1GiB" in ended.stdout

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aionvme.mock import MockController
 from aionvme.tests.journeys import (
+    EVENTS,
     OTHERS,
     PLACES,
     WRITING,
@@ -62,6 +64,13 @@ async def test_journey(journey: Journey, tmp_path: Path, block_size: int) -> Non
     """A journey that leaves nothing to look for comes to its end."""
     with _device(tmp_path, block_size, journey.__name__) as (device, _):
         await journey(device)
+
+
+@pytest.mark.parametrize("journey", EVENTS, ids=lambda journey: journey.__name__)
+async def test_event_journey(journey: Journey, tmp_path: Path) -> None:
+    """A journey with events that are raised from outside comes to its end."""
+    with _device(tmp_path, 512, journey.__name__) as (device, _):
+        await journey(replace(device, warn=partial(setattr, device.address, "critical_warning")))
 
 
 LAYOUTS = (

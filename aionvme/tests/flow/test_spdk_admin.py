@@ -389,6 +389,36 @@ async def test_namespace_management_that_is_refused() -> None:
         assert await value(spdk.spdk_nvme_ctrlr_attach_ns(on.ctrlr, 1, bytes(4097))) == -errno.EINVAL
 
 
+@both_ways
+async def test_asynchronous_events() -> None:
+    """The callback is called by polling, with the completion of the request; the last one that was set, or none."""
+    async with stage() as on:
+        others: list[Any] = []
+        spdk.spdk_nvme_ctrlr_register_aer_callback(on.ctrlr, lambda arg, cpl: others.append((arg, cpl)), 1)
+        spdk.spdk_nvme_ctrlr_register_aer_callback(on.ctrlr, on.cb, "aer")
+        on.mock.event(1, 1, 2)
+        ((arg, cpl),) = await on.admin()
+        assert (arg, cpl.dw0) == ("aer", 2 << 16 | 1 << 8 | 1)
+        assert spdk.spdk_nvme_cpl_is_success(cpl)
+        spdk.spdk_nvme_ctrlr_register_aer_callback(on.ctrlr, None, None)
+        on.mock.event(2, 0, 4)
+        assert spdk.spdk_nvme_ctrlr_cmd_get_feature(on.ctrlr, 4, 0, None, 0, on.cb, "feature") == 0
+        assert [arg for arg, _cpl in await on.admin()] == ["feature"]
+        assert others == []
+
+
+@both_ways
+async def test_subsystem_reset() -> None:
+    """It resets; a controller that has no such reset says ENOTSUP, one that is gone fails."""
+    async with stage() as on:
+        assert await value(spdk.spdk_nvme_ctrlr_reset_subsystem(on.ctrlr)) == 0
+        on.ctrlr._core.registers.cap.nssrs = 0
+        assert await value(spdk.spdk_nvme_ctrlr_reset_subsystem(on.ctrlr)) == -errno.ENOTSUP
+        on.mock.remove()
+        await until(lambda: on.ctrlr.closed or spdk.spdk_nvme_ctrlr_process_admin_completions(on.ctrlr) < 0)
+        assert await value(spdk.spdk_nvme_ctrlr_reset_subsystem(on.ctrlr)) == -1
+
+
 def roomy(**options: object) -> MockController:
     """A mock with one namespace of 1 MiB, and room for more."""
     return MockController(timeout=0.5, size=1 << 20, capacity=4 << 20, max_namespaces=4, **options)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from aionvme.tests.journeys import (
     commands,
     copies,
     data,
+    events,
     faults,
     features,
     life,
@@ -20,7 +21,7 @@ from aionvme.tests.journeys import (
 )
 from aionvme.tests.journeys.device import Device, Journey, Layout
 
-__all__ = ["OTHERS", "PLACES", "WRITING", "Device", "Journey", "Layout", "with_metadata"]
+__all__ = ["EVENTS", "OTHERS", "PLACES", "WRITING", "Device", "Journey", "Layout", "with_metadata"]
 
 # Of these the device keeps what they told `Device.record`, to be looked for where no part of ours has been.
 WRITING: tuple[Journey, ...] = (
@@ -41,6 +42,8 @@ OTHERS: tuple[Journey, ...] = (
     *features.OTHERS,
     *log_pages.OTHERS,
 )
+# Those for a controller of which one can warn from outside.
+EVENTS: tuple[Journey, ...] = events.EVENTS
 # Those for a controller with a memory buffer and shadow doorbells. All of them record.
 PLACES: tuple[Journey, ...] = places.PLACES
 

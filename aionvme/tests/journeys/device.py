@@ -23,6 +23,10 @@ def _no_metadata(lba: int, metadata: bytes) -> None:
     raise AssertionError("this device has no metadata to record")
 
 
+def _no_warnings(bits: int) -> None:
+    raise AssertionError("nobody can warn of this device")
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a block has besides its data.
@@ -66,6 +70,7 @@ class Device:
             protection information" where write zeroes without PRACT does not write that.
         layout: of the blocks.
         record_metadata: `record_metadata(lba, metadata)`, like `record`.
+        warn: from outside, has these critical warnings of the SMART / health log be true, and no others.
     """
 
     address: Any
@@ -79,6 +84,7 @@ class Device:
     lacks: frozenset[str] = frozenset()
     layout: Layout = Layout()
     record_metadata: Callable[[int, bytes], None] = _no_metadata
+    warn: Callable[[int], None] = _no_warnings
 
     @property
     def scratch(self) -> int:

@@ -57,6 +57,7 @@ def test_controller_options_go_both_ways() -> None:
         command_set=6,
         extended_host_id=bytes(range(16)),
         io_timeout_ms=8000,
+        keep_alive_timeout_ms=9000,
     )
     ours = aionvme.ControllerOptions()
     chosen.write_to(ours)
