@@ -13,6 +13,7 @@ import random
 import string
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from aionvme.spec import (
     nvm,
     reservation,
 )
+from aionvme.spec.bits import Bits
 from aionvme.spec.errors import DecodeError
 from aionvme.spec.features import FEATURES
 from aionvme.spec.intel_features import INTEL_FEATURES
@@ -269,7 +271,7 @@ def hostile(most: int) -> st.SearchStrategy[bytes]:
 
 
 def refused_or_whole(decoder: Callable[[bytes], Any], raw: bytes) -> Any:
-    """The value; None where `DecodeError` refused it. Whatever is decoded prints."""
+    """The value; None where `DecodeError` refused it. Whatever is decoded prints, and answers what it is asked."""
     try:
         value = decoder(raw)
     except DecodeError:
@@ -277,6 +279,11 @@ def refused_or_whole(decoder: Callable[[bytes], Any], raw: bytes) -> Any:
     assert repr(value)
     if isinstance(value, Structure | Listing):
         assert value.to_dict() is not None
+    for name in (
+        name for kind in type(value).__mro__ for name, it in vars(kind).items() if type(it) is property
+    ):
+        with suppress(DecodeError):
+            getattr(value, name)
     return value
 
 
@@ -338,3 +345,18 @@ def test_hostile_features(kind: Any, dw0: int, cdw11: int, data: bytes) -> None:
     if kind is not features_data.FdpEvents:
         assert (value.dw0, value.argument) == (sum(out), cdw11 & told)
     assert set(value.words()) >= {11}
+
+
+@pytest.mark.parametrize("kind", _own(Bits), ids=name_of)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_any_word_comes_back(kind: Any, data: st.DataObject) -> None:
+    """Every table of bits takes any word, prints it, and gives it back with the bits that have no name."""
+    word = data.draw(st.integers(0, (1 << kind.WIDTH) - 1))
+    for value in (word, 0, (1 << kind.WIDTH) - 1):
+        bits = kind(value)
+        again = kind(value & ~sum(row.mask << row.low for row in kind.FIELDS.values()), **bits.to_dict())
+        assert again.to_int() == value
+        assert repr(bits)
+        for name in (name for name, it in vars(kind).items() if type(it) is property):
+            getattr(bits, name)
