@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,15 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 def pytest_collection_finish() -> None:
     """Make the collections cheap that each look for leaks begins with."""
     settle()
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """A test that silences the driver's log silences it for itself alone."""
+    logger = logging.getLogger("aionvme")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest_asyncio.fixture
