@@ -25,6 +25,7 @@ cdef class Engine(Pieces):
     cdef bint broken                # the device broke the protocol: nothing that this queue says can be believed
     cdef uint32_t unattended        # requests that were cancelled or are late, and have not ended
     cdef uint32_t standing          # of the commands that are outstanding, requests for events: none counts as work
+    cdef list standing_kept         # these; the collector can see them, so that they keep nobody who was dropped
     cdef Function function
     cdef DmaBuffer memory
     cdef uint64_t sq_iova_

@@ -44,6 +44,25 @@ cdef size_t _round_up(size_t value, size_t multiple) noexcept:
     return (value + multiple - 1) // multiple * multiple
 
 
+cdef inline int _keep(Engine engine, Request request) except -1:
+    """A slot refers to the request: it lives."""
+    if request.standing:
+        engine.standing += 1
+        engine.standing_kept.append(request)
+    else:
+        Py_INCREF(request)
+    return 0
+
+
+cdef inline int _unkeep(Engine engine, Request request) except -1:
+    if request.standing:
+        engine.standing -= 1
+        engine.standing_kept.remove(request)
+    else:
+        Py_DECREF(request)
+    return 0
+
+
 cdef class Engine(Pieces):
     """The rings of one queue pair, the commands in them, and those that wait for a slot.
 
@@ -54,6 +73,7 @@ cdef class Engine(Pieces):
 
     def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell,
                  shadows=None, sq_memory=None):
+        self.standing_kept = []
         self.function = function
         self.dma = dma
         self.page_size = page_size
@@ -207,9 +227,8 @@ cdef class Engine(Pieces):
         request.sqe.cid = slot.cid
         slot.opcode = request.sqe.opcode
         ring_post(&self.ring, &request.sqe)
-        Py_INCREF(request)
+        _keep(self, request)
         request.in_flight += 1
-        self.standing += request.standing
         if not request.has_cid:
             request.has_cid = True
             request.first_cid = slot.cid
@@ -312,9 +331,8 @@ cdef class Engine(Pieces):
         cdef Completion cpl
         cdef uint16_t status = cqe.status >> 1
         ring_free_slot(&self.ring, index)
-        Py_DECREF(request)
+        _unkeep(self, request)
         request.in_flight -= 1
-        self.standing -= request.standing
         if request.cpl is None or (status != 0 and (
                 request.cpl.raw_status == 0 or (request.cpl.raw_status & CODE_BITS) == FAILED_FUSED)):
             cpl = Completion.__new__(Completion)
@@ -397,8 +415,7 @@ cdef class Engine(Pieces):
             if self.ring.slots[index].owner == <void *>request:
                 ring_free_slot(&self.ring, <uint16_t>index)
                 request.in_flight -= 1
-                self.standing -= request.standing
-                Py_DECREF(request)
+                _unkeep(self, request)
         return 0
 
     def end_outstanding(self, error, queued):

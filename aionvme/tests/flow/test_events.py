@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
+import weakref
 from functools import partial
 from typing import Any
 
@@ -403,3 +405,31 @@ async def test_small_admin_queue() -> None:
         await asyncio.gather(*requests)
         assert armed(r) == 3
         await fetched(r.mock, 1, qid=0)
+
+
+async def test_a_dropped_controller_is_collected() -> None:
+    """Armed requests keep no controller alive that nobody has any more, whatever hangs on its loop and tasks."""
+    with MockController(timeout=0.5) as mock:
+        ctrlr = await aionvme.connect(mock)
+        await turns()  # a turn that stands in the loop's queue keeps it
+        assert bare_admin(ctrlr).standing_requests == 3
+        found = weakref.ref(ctrlr)
+        # As a traceback does, of an exception in whose midst a task of its poller was cancelled.
+        ctrlr._admin.set_host(HasController(ctrlr))
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            del ctrlr
+            gc.collect()
+        assert found() is None
+
+
+class HasController:
+    """What a queue pair leads to, and what leads to the controller."""
+
+    def __init__(self, ctrlr: aionvme.Controller) -> None:
+        self.ctrlr = ctrlr
+
+    def abort(self, qid: int, cid: int, opcode: int) -> None:
+        """Nothing."""
+
+    def escalate(self, why: str) -> None:
+        """Nothing."""
