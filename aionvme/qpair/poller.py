@@ -60,13 +60,7 @@ class Poller:
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     async def _run(self) -> None:
-        try:
-            await self._ended
-        except asyncio.CancelledError as error:
-            # A loop that is torn down by an exception would have it here, and with it the frames that hold the
-            # controller: the collector does not see what a cancelled task holds, and never would free either.
-            error.__context__ = None
-            raise
+        await self._ended
 
     def hold(self) -> None:
         """Keeps the task from ending until `release`: a recovery is under way that the commands depend on."""
