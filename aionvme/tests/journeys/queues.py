@@ -88,7 +88,7 @@ async def two_loops_in_two_threads(device: Device) -> None:
     async with device.connect() as ctrlr:
         ns, size = ctrlr.namespaces[1], device.block_size
         half = max(device.many // 4, 16)
-        lba = device.blocks(16 * MiB)
+        lba = device.blocks(31 * MiB)
         data = pattern(7500, 2 * half * size)
         out, back = fill(ctrlr.dma_alloc(len(data)), data), stale(ctrlr, len(data))
 
