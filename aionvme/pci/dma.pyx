@@ -322,7 +322,8 @@ cdef class DmaBuffer:
             self._give_back()
 
     cdef _give_back(self):
-        if self._freed or self.space._forked():
+        # The collector has cleared the space of a controller that nobody had any more.
+        if self._freed or self.space is None or self.space._pending is None or self.space._forked():
             return
         self.closed_ = self._freed = True
         self.address = NULL

@@ -137,13 +137,16 @@ async def one_buffer_as_sgl(device: Device) -> None:
         data = pattern(7300, nblocks * device.block_size)
         with ctrlr.dma_alloc(len(data) + PAGE) as out, stale(ctrlr, len(data) + PAGE) as back:
             view = memoryview(out)[100:]
-            for request in (
-                qp.write(ns, fill(view, data), lba, nblocks, sgl=True),
-                qp.compare(ns, view, lba, nblocks, sgl=True),
-                qp.read(ns, memoryview(back)[12:], lba, nblocks, sgl=True),
+            # One after the other: a controller executes what it has together in any order.
+            for call, where in (
+                (qp.write, fill(view, data)),
+                (qp.compare, view),
+                (qp.read, memoryview(back)[12:]),
             ):
+                request = call(ns, where, lba, nblocks, sgl=True)
                 await request
                 assert request.used_sgl
+            del where
             assert bytes(back) == bytes([STALE]) * 12 + data + bytes([STALE]) * (PAGE - 12)
             del view
         device.record_blocks(lba, data)
