@@ -416,9 +416,11 @@ async def test_a_dropped_controller_is_collected() -> None:
         found = weakref.ref(ctrlr)
         # As a traceback does, of an exception in whose midst a task of its poller was cancelled.
         ctrlr._admin.set_host(HasController(ctrlr))
-        with pytest.warns(ResourceWarning, match="was not closed"):
+        # Its function may be collected before it, as they are in one cycle.
+        with pytest.warns(ResourceWarning) as warned:
             del ctrlr
             gc.collect()
+        assert any("<Controller" in str(warning.message) for warning in warned)
         assert found() is None
 
 
