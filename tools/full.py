@@ -34,6 +34,8 @@ ASYNCIO = (TIERS[0], f"{TESTS}/flow/tasks", f"{TESTS}/flow/test_torn.py")
 # The compiled modules' own tests, which is what the sanitizers have something to say about.
 COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 SANITIZERS = "address,undefined"
+# They make every test many times slower, and the limit of a test ends its process.
+SLOWLY = ("--timeout=900",)
 # These look at the repository, which an installed package is not.
 OF_THE_REPOSITORY = ("test_layers.py", "test_sources.py", "test_public_names.py", "test_loops.py", "tools")
 # What tests write while the copy is made is not to be copied either.
@@ -161,7 +163,7 @@ def under_sanitizers(table: Table, paths: Sequence[str], *, built: bool = False)
         "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:log_path={logs}/undefined",
         "PYTHONMALLOC": "malloc",
     }
-    suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment)
+    suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment, options=SLOWLY)
     reports = sorted(logs.iterdir())
     for report in reports:
         print(report.read_text(errors="replace"), flush=True)
