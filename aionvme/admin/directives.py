@@ -36,7 +36,7 @@ _RECEIVED: dict[tuple[int, int], tuple[int, Callable[[bytes], Any]]] = {
 
 
 class DirectiveCommands(Sender):
-    """Directive Send and Receive (Base 2.0, 5.9 and 5.8)."""
+    """Directive Send and Receive (Base 2.0, 5.11 and 5.10)."""
 
     def directive_send(
         self,

@@ -38,7 +38,7 @@ class FirmwareCommitted:
 
 
 class FirmwareCommands(Sender):
-    """Firmware Image Download and Firmware Commit (Base 2.0, 5.12 and 5.11)."""
+    """Firmware Image Download and Firmware Commit (Base 2.0, 5.13 and 5.12)."""
 
     def firmware_download(
         self, image: Buffer, *, offset: int = 0, piece: int | None = None, timeout: float | None = None

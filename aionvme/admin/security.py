@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SecurityCommands(Sender):
-    """Security Send and Receive (Base 2.0, 5.25 and 5.24), and Lockdown (5.18)."""
+    """Security Send and Receive (Base 2.0, 5.26 and 5.25), and Lockdown (5.19)."""
 
     def security_send(
         self,

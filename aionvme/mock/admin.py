@@ -14,7 +14,7 @@ from aionvme.mock.firmware import Firmware
 from aionvme.mock.formatting import Formatting
 from aionvme.mock.identify import Identify
 from aionvme.mock.keep_alive import KeepAlive
-from aionvme.mock.locks import Lockdown, Security
+from aionvme.mock.locks import Security
 from aionvme.mock.logs import COMPOSITE_KELVIN, LogPages
 from aionvme.mock.ns_management import NamespaceManagement
 from aionvme.mock.refusal import Refused
@@ -46,7 +46,6 @@ class Admin:
         self._subsystem = subsystem
         self._member = member
         self.firmware = Firmware(machine, options.firmware)
-        self._lockdown = Lockdown()
         self._security = Security(machine)
         self._identify = Identify(options, subsystem, member, self.firmware)
         self.features = Features(machine, options, subsystem, member)
@@ -76,7 +75,7 @@ class Admin:
             AdminOpcode.SECURITY_RECEIVE: lambda sqe: self._give(sqe, self._security.receive(sqe)),
             AdminOpcode.DIRECTIVE_SEND: directives.send,
             AdminOpcode.DIRECTIVE_RECEIVE: self._receive_directive,
-            AdminOpcode.LOCKDOWN: self._lockdown.execute,
+            AdminOpcode.LOCKDOWN: subsystem.lockdown.execute,
             AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
             AdminOpcode.NAMESPACE_MANAGEMENT: management.manage,
             AdminOpcode.NAMESPACE_ATTACHMENT: management.attach,
@@ -120,7 +119,6 @@ class Admin:
         """An NVM subsystem reset, of this controller."""
         self._subsystem.reservations.power_loss()
         self.firmware.reset(ResetNeeded.SUBSYSTEM)
-        self._lockdown.power_loss()
 
     def execute(self, qid: int, raw: bytes) -> None:
         """Executes one command and completes it, unless it stays outstanding."""
@@ -162,7 +160,7 @@ class Admin:
             raise Refused(StatusCode.INVALID_OPCODE)
         if sqe.fuse or sqe.psdt:
             raise Refused(StatusCode.INVALID_FIELD)  # neither is supported
-        self._lockdown.check(sqe)
+        self._subsystem.lockdown.check(sqe)
         self._subsystem.sanitizing.check(sqe.opc)
         return command(sqe)
 

@@ -23,7 +23,7 @@ _IDENTIFY = bytes([1 << DirectiveType.IDENTIFY])
 
 
 def send(sqe: Sqe) -> int:
-    """Directive Send (5.9): nothing can be enabled, and the Identify directive not disabled."""
+    """Directive Send (5.11): nothing can be enabled, and the Identify directive not disabled."""
     dword, enable = DirectiveCdw11(sqe.cdw11), EnableCdw12(sqe.cdw12)
     wanted = dword.dtype == DirectiveType.IDENTIFY and dword.doper == IDENTIFY_ENABLE
     if not wanted or enable.dtype != DirectiveType.IDENTIFY or not enable.endir:
@@ -32,7 +32,7 @@ def send(sqe: Sqe) -> int:
 
 
 def receive(sqe: Sqe, most: int) -> bytes:
-    """Directive Receive (5.8)."""
+    """Directive Receive (5.10)."""
     dword = DirectiveCdw11(sqe.cdw11)
     nbytes = (sqe.cdw10 + 1) * 4
     wanted = dword.dtype == DirectiveType.IDENTIFY and dword.doper == IDENTIFY_RETURN_PARAMETERS

@@ -98,7 +98,7 @@ class Firmware:
             self.active, self.pending = self.pending, 0
 
     def download(self, sqe: Sqe) -> int:
-        """Firmware Image Download (5.12)."""
+        """Firmware Image Download (5.13)."""
         nbytes, offset = (sqe.cdw10 + 1) * 4, sqe.cdw11 * 4
         if offset % GRANULARITY or offset + nbytes > MOST:
             raise Refused(StatusCode.INVALID_FIELD)
@@ -111,7 +111,7 @@ class Firmware:
         return 0
 
     def commit(self, sqe: Sqe) -> int:
-        """Firmware Commit (5.11). The status of success may say which reset is needed."""
+        """Firmware Commit (5.12). The status of success may say which reset is needed."""
         dword = FirmwareCommitCdw10(sqe.cdw10)
         action = dword.ca
         if action in (CommitAction.REPLACE_BOOT_PARTITION, CommitAction.ACTIVATE_BOOT_PARTITION):

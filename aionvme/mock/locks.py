@@ -25,13 +25,13 @@ _FEATURE_COMMANDS = (AdminOpcode.SET_FEATURES,)
 
 
 class Lockdown:
-    """What one controller does not execute until it is allowed again (Base 2.0, 8.4)."""
+    """What no controller of a subsystem executes until it is allowed again, or power was lost (Base 2.0, 8.4)."""
 
     def __init__(self) -> None:
         self._opcodes: set[int] = set()
         self._features: set[int] = set()
 
-    def power_loss(self) -> None:
+    def power_cycle(self) -> None:
         """Everything is allowed again."""
         self._opcodes.clear()
         self._features.clear()
@@ -43,9 +43,10 @@ class Lockdown:
             raise Refused(StatusCode.PROHIBITED_BY_LOCKDOWN)
 
     def execute(self, sqe: Sqe) -> int:
-        """Lockdown (5.18). There is no management interface, so of it nothing can be prohibited."""
+        """Lockdown (5.19). There is no management endpoint, so nothing can be prohibited by that way."""
         dword = LockdownCdw10(sqe.cdw10)
-        if dword.ifc > LockdownInterface.OUT_OF_BAND:
+        # Commands of PCIe come by the endpoint only.
+        if dword.ifc != LockdownInterface.ADMIN_QUEUE or dword.scp == LockdownScope.PCIE_OPCODE:
             raise Refused(StatusCode.INVALID_FIELD)
         if dword.scp == LockdownScope.ADMIN_OPCODE:
             held = self._opcodes
@@ -54,10 +55,7 @@ class Lockdown:
         else:
             raise Refused(StatusCode.PROHIBITION_NOT_SUPPORTED)
         # Nobody could take it back.
-        unsupported = dword.ifc != LockdownInterface.ADMIN_QUEUE or (
-            held is self._opcodes and dword.ofi == AdminOpcode.LOCKDOWN
-        )
-        if unsupported:
+        if held is self._opcodes and dword.ofi == AdminOpcode.LOCKDOWN:
             raise Refused(StatusCode.PROHIBITION_NOT_SUPPORTED)
         if dword.prhbt:
             held.add(dword.ofi)
@@ -67,7 +65,7 @@ class Lockdown:
 
 
 class Security:
-    """Security Send and Receive (5.25 and 5.24): protocol 00h, and a mailbox."""
+    """Security Send and Receive (5.26 and 5.25): protocol 00h, and a mailbox."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

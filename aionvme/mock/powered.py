@@ -1,10 +1,10 @@
-"""Owns what a test does to a mock's power, and sees of the memory that it was lent."""
+"""Owns what a test does to a mock's power."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aionvme.mock.host_buffer import HostMemoryState
+from aionvme.spec.firmware import ResetNeeded
 
 if TYPE_CHECKING:
     from aionvme.mock.admin import Admin
@@ -28,10 +28,5 @@ class Powered:
         with self._machine:
             self._registers.reset()
             self._admin.power_loss()
+            self._admin.firmware.reset(ResetNeeded.CONVENTIONAL)
         self._subsystem.power_cycle()
-
-    @property
-    def host_memory(self) -> HostMemoryState:
-        """What the host lent it, and whether it was left alone (host memory buffer)."""
-        with self._machine:
-            return self._admin.features.buffer.state

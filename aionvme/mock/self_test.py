@@ -1,4 +1,4 @@
-"""Owns the self-test of a mock's subsystem, and its log page (NVMe Base 2.0, 5.9, 5.16.1.7 and 8.7)."""
+"""Owns the self-test of a mock's subsystem, and its log page (NVMe Base 2.0, 5.9, 5.16.1.7 and 8.6)."""
 
 from __future__ import annotations
 

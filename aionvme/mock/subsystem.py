@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aionvme.errors import UsageError
 from aionvme.mock.clock import Clock
 from aionvme.mock.inventory import Inventory
+from aionvme.mock.locks import Lockdown
 from aionvme.mock.refusal import Refused
 from aionvme.mock.reservations import Host, Reservations
 from aionvme.mock.sanitizing import Sanitizing
@@ -40,6 +41,7 @@ class Subsystem:
         feature_values: Values of features that all controllers share, by feature and namespace.
         formatting: When the format of a namespace began, and when it ends, by identifier.
         sanitizing, self_test: What goes on in the background.
+        lockdown: What is prohibited.
         clock: The time of all that takes time.
         lock: Held while any of these, or the members, are looked at or changed. Who holds it waits for no machine.
     """
@@ -59,6 +61,7 @@ class Subsystem:
         self.formatting: dict[int, tuple[float, float]] = {}
         self.sanitizing = Sanitizing(self, options.media)
         self.self_test = SelfTest(self, options.media)
+        self.lockdown = Lockdown()
         self.inventory = Inventory(self, options)
 
     def after_fork(self) -> None:
@@ -181,6 +184,7 @@ class Subsystem:
 
     def power_cycle(self) -> None:
         """What lasts until a power cycle ends."""
+        self.lockdown.power_cycle()
         for nsid, state in list(self._protection.items()):
             if state is WriteProtection.UNTIL_POWER_CYCLE:
                 self.set_write_protection(nsid, WriteProtection.NONE)

@@ -1,4 +1,4 @@
-"""Directives: Identify and Streams (NVMe Base 2.0, 8.7; Directive Send and Receive are 5.9 and 5.8)."""
+"""Directives: Identify and Streams (NVMe Base 2.0, 8.7; Directive Send and Receive are 5.11 and 5.10)."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def decode_stream_status(data: bytes) -> tuple[int, ...]:
 def directive_send(
     *, dtype: int, doper: int, dspec: int = 0, nsid: int = 0, nbytes: int = 0, cdw12: int = 0, cdw13: int = 0
 ) -> bytes:
-    """Directive Send (NVMe Base 2.0, 5.9)."""
+    """Directive Send (NVMe Base 2.0, 5.11)."""
     return _directive(AdminOpcode.DIRECTIVE_SEND, dtype, doper, dspec, nsid, nbytes, cdw12, cdw13)
 
 
 def directive_receive(
     *, dtype: int, doper: int, dspec: int = 0, nsid: int = 0, nbytes: int = 0, cdw12: int = 0, cdw13: int = 0
 ) -> bytes:
-    """Directive Receive (NVMe Base 2.0, 5.8)."""
+    """Directive Receive (NVMe Base 2.0, 5.10)."""
     return _directive(AdminOpcode.DIRECTIVE_RECEIVE, dtype, doper, dspec, nsid, nbytes, cdw12, cdw13)
 
 

@@ -1,4 +1,4 @@
-"""Firmware Image Download and Firmware Commit (NVMe Base 2.0, 5.12 and 5.11)."""
+"""Firmware Image Download and Firmware Commit (NVMe Base 2.0, 5.13 and 5.12)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RESET_BY_STATUS = {
 
 
 class FirmwareCommitCdw10(Bits, width=32):
-    """Firmware Commit, command dword 10 (NVMe Base 2.0, 5.11)."""
+    """Firmware Commit, command dword 10 (NVMe Base 2.0, 5.12)."""
 
     fs = bits(0, 3, "Firmware slot; 0 has the controller choose one")
     ca = bits(3, 3, "Commit action: `CommitAction`")
@@ -58,7 +58,7 @@ class FirmwareCommitCdw10(Bits, width=32):
 
 
 def firmware_download(*, offset: int, nbytes: int) -> bytes:
-    """Firmware Image Download (NVMe Base 2.0, 5.12).
+    """Firmware Image Download (NVMe Base 2.0, 5.13).
 
     Args:
         offset: Where in the image the piece belongs, in bytes, a multiple of 4.
@@ -70,7 +70,7 @@ def firmware_download(*, offset: int, nbytes: int) -> bytes:
 
 
 def firmware_commit(*, slot: int, action: int, boot_partition: int = 0) -> bytes:
-    """Firmware Commit (NVMe Base 2.0, 5.11)."""
+    """Firmware Commit (NVMe Base 2.0, 5.12)."""
     return Sqe(
         opc=AdminOpcode.FIRMWARE_COMMIT,
         cdw10=FirmwareCommitCdw10(fs=slot, ca=action, bpid=boot_partition).value,

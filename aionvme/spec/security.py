@@ -1,4 +1,4 @@
-"""Security Send and Receive, and Lockdown (NVMe Base 2.0, 5.25, 5.24 and 5.18)."""
+"""Security Send and Receive, and Lockdown (NVMe Base 2.0, 5.26, 5.25 and 5.19)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INFORMATION = 0x00
 
 
 class SecurityCdw10(Bits, width=32):
-    """Security Send and Receive, command dword 10 (NVMe Base 2.0, 5.25 and 5.24)."""
+    """Security Send and Receive, command dword 10 (NVMe Base 2.0, 5.26 and 5.25)."""
 
     nssf = bits(0, 8, "NVMe security specific field")
     spsp = bits(8, 16, "SP specific")
@@ -40,7 +40,7 @@ class LockdownInterface(IntEnum):
 
 
 class LockdownCdw10(Bits, width=32):
-    """Lockdown, command dword 10 (NVMe Base 2.0, 5.18)."""
+    """Lockdown, command dword 10 (NVMe Base 2.0, 5.19)."""
 
     scp = bits(0, 4, "Scope: `LockdownScope`")
     prhbt = bits(4, 1, "Prohibit; 0 allows")
@@ -49,12 +49,12 @@ class LockdownCdw10(Bits, width=32):
 
 
 def security_send(*, protocol: int, specific: int, nssf: int, nsid: int, nbytes: int) -> bytes:
-    """Security Send (NVMe Base 2.0, 5.25); dword 11 is the transfer length in bytes."""
+    """Security Send (NVMe Base 2.0, 5.26); dword 11 is the transfer length in bytes."""
     return _security(AdminOpcode.SECURITY_SEND, protocol, specific, nssf, nsid, nbytes)
 
 
 def security_receive(*, protocol: int, specific: int, nssf: int, nsid: int, nbytes: int) -> bytes:
-    """Security Receive (NVMe Base 2.0, 5.24); dword 11 is the allocation length in bytes."""
+    """Security Receive (NVMe Base 2.0, 5.25); dword 11 is the allocation length in bytes."""
     return _security(AdminOpcode.SECURITY_RECEIVE, protocol, specific, nssf, nsid, nbytes)
 
 
@@ -64,6 +64,6 @@ def _security(opcode: int, protocol: int, specific: int, nssf: int, nsid: int, n
 
 
 def lockdown(*, scope: int, prohibit: bool, interface: int, identifier: int, uuid_index: int = 0) -> bytes:
-    """Lockdown (NVMe Base 2.0, 5.18)."""
+    """Lockdown (NVMe Base 2.0, 5.19)."""
     dword = LockdownCdw10(scp=scope, prhbt=int(prohibit), ifc=interface, ofi=identifier)
     return Sqe(opc=AdminOpcode.LOCKDOWN, cdw10=dword.value, cdw14=UuidCdw14(uidx=uuid_index).value).encode()

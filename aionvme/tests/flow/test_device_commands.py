@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import aionvme
-from aionvme.mock import firmware_image
+from aionvme.mock import MockController, firmware_image
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.lba_status import LbaStatusAction
 from aionvme.spec.opcodes import LogPageId
-from aionvme.spec.security import LockdownScope
+from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.virtualization import VirtualizationAction
 from aionvme.tests.flow.support import rig
 
@@ -231,6 +231,38 @@ async def test_what_is_locked_down_is_not_executed() -> None:
         with pytest.raises(aionvme.StatusError) as caught:
             await r.ctrlr.lockdown(LockdownScope.ADMIN_OPCODE, 0x24, prohibit=True)
         assert caught.value.status.name == "PROHIBITION_NOT_SUPPORTED"
+
+
+async def test_a_lockdown_is_the_subsystem_s() -> None:
+    """Another controller of the subsystem refuses it too, also after resets; a power cycle allows it again."""
+    with MockController() as mock, mock.second() as other:
+        async with aionvme.connect(mock) as first, aionvme.connect(other) as second:
+            await first.lockdown(LockdownScope.FEATURE, 0x06, prohibit=True)
+            await second.reset()
+            with pytest.raises(aionvme.StatusError) as caught:
+                await second.set_feature(0x06, cdw11=1)
+            assert caught.value.status.name == "PROHIBITED_BY_LOCKDOWN"
+            with pytest.raises(aionvme.StatusError) as caught:
+                await first.lockdown(
+                    LockdownScope.FEATURE, 0x06, prohibit=True, interface=LockdownInterface.OUT_OF_BAND
+                )
+            assert caught.value.status.name == "INVALID_FIELD"
+        mock.power_cycle()
+        async with aionvme.connect(other) as second:
+            await second.set_feature(0x06, cdw11=1)
+
+
+async def test_firmware_that_waits_for_a_power_cycle() -> None:
+    """An image that takes a conventional reset is not activated by a controller's, but by a power cycle."""
+    with MockController() as mock:
+        async with aionvme.connect(mock) as ctrlr:
+            await ctrlr.firmware_download(firmware_image("8", reset=ResetNeeded.CONVENTIONAL))
+            assert (await ctrlr.firmware_commit(2)).reset is ResetNeeded.CONVENTIONAL
+            await ctrlr.reset()
+            assert ctrlr.data.fr.strip() == "1.0"
+        mock.power_cycle()
+        async with aionvme.connect(mock) as ctrlr:
+            assert ctrlr.data.fr.strip() == "8"
 
 
 # -- directives and LBA status -------------------------------------------------------------------------------
