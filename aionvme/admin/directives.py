@@ -99,10 +99,25 @@ class DirectiveCommands(Sender):
         self, dtype: int, *, nsid: int, enable: bool = True, timeout: float | None = None
     ) -> Request[int]:
         """Directive Send, Identify directive, Enable Directive (8.7.2.2.1)."""
+        return self.submit_enable_directive(dtype, nsid=nsid, enable=enable, timeout=timeout)
+
+    def submit_enable_directive(
+        self,
+        dtype: int,
+        cb_fn: Callback | None = None,
+        cb_arg: Any = None,
+        *,
+        nsid: int,
+        enable: bool = True,
+        timeout: float | None = None,
+    ) -> Request[int]:
+        """`enable_directive` with a callback."""
         check_range("dtype", dtype, 0, 0xFF)
         return self.submit_directive_send(
             DirectiveType.IDENTIFY,
             directives.IDENTIFY_ENABLE,
+            cb_fn,
+            cb_arg,
             nsid=nsid,
             cdw12=directives.EnableCdw12(endir=int(enable), dtype=dtype).value,
             timeout=timeout,

@@ -31,6 +31,7 @@ __all__ = [
     "progress",
     "prompt",
     "result",
+    "size",
     "table",
 ]
 
@@ -103,6 +104,16 @@ def facts(rows: Iterable[tuple[str, str]], *, aside: bool = False) -> None:
     for name, value in rows:
         grid.add_row(Text(name, "dim"), Text(value))
     _print_trimmed(_console(aside), Padding(grid, (0, 0, 0, 2), expand=False))
+
+
+def size(nbytes: int) -> str:
+    """Bytes, in the largest unit that leaves a number of 1 or more."""
+    amount, unit = float(nbytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.4g} {unit}"
 
 
 @contextmanager

@@ -125,23 +125,16 @@ def _version(ctrlr: aionvme.Controller) -> str:
     return ".".join(str(part) for part in (parts if parts[2] else parts[:2]))
 
 
-def _size(nbytes: int) -> str:
-    amount, unit = float(nbytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.4g} {unit}"
-
-
 def _extent(ns: aionvme.Namespace) -> str:
     metadata = f" with {ns.metadata_size} of metadata" if ns.metadata_size else ""
-    return f"{_size(ns.nblocks * ns.block_size)}, {ns.nblocks} blocks of {ns.block_size} bytes{metadata}"
+    return (
+        f"{console.size(ns.nblocks * ns.block_size)}, {ns.nblocks} blocks of {ns.block_size} bytes{metadata}"
+    )
 
 
 def _blocks(trial: Trial) -> str:
     last = trial.plan.lba + trial.plan.nblocks - 1
-    return f"namespace {trial.ns.nsid}, LBA {trial.plan.lba} to {last} ({_size(trial.nbytes)})"
+    return f"namespace {trial.ns.nsid}, LBA {trial.plan.lba} to {last} ({console.size(trial.nbytes)})"
 
 
 def _show_controller(trial: Trial) -> None:
@@ -153,7 +146,7 @@ def _show_controller(trial: Trial) -> None:
             ("serial", _text(data.sn)),
             ("firmware", _text(data.fr)),
             ("NVMe", _version(trial.ctrlr)),
-            ("capacity", _size(sum(ns.nblocks * ns.block_size for _, ns in namespaces))),
+            ("capacity", console.size(sum(ns.nblocks * ns.block_size for _, ns in namespaces))),
             *((f"namespace {nsid}", _extent(ns)) for nsid, ns in namespaces),
         ]
     )

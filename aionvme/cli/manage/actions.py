@@ -10,7 +10,7 @@ import attrs
 
 import aionvme
 from aionvme.cli import console
-from aionvme.cli.manage.session import Session, size
+from aionvme.cli.manage.session import Session
 from aionvme.errors import UsageError
 from aionvme.spec.identify import Oacs
 from aionvme.spec.opcodes import Cns
@@ -45,7 +45,7 @@ async def list_controllers(session: Session) -> None:
     for address, ctrlr in session.controllers.items():
         data = ctrlr.data
         namespaces = ", ".join(
-            f"{ns.nsid} ({size(ns.nblocks * ns.block_size)}, {ns.block_size} B)"
+            f"{ns.nsid} ({console.size(ns.nblocks * ns.block_size)}, {ns.block_size} B)"
             for ns in ctrlr.namespaces.values()
         )
         rows.append(
@@ -74,15 +74,15 @@ async def identify(session: Session) -> None:
             ("NVMe", ".".join(map(str, ctrlr.version))),
             ("controller id", str(data.cntlid)),
             ("optional commands", ", ".join(can) or "none"),
-            ("capacity", size(data.tnvmcap)),
-            ("not allocated", size(data.unvmcap)),
+            ("capacity", console.size(data.tnvmcap)),
+            ("not allocated", console.size(data.unvmcap)),
             ("namespaces allocated", _numbers(await _allocated(ctrlr))),
             ("namespaces attached", _numbers(ctrlr.namespaces)),
         ]
     )
     for ns in ctrlr.namespaces.values():
         console.result(
-            f"namespace {ns.nsid}: {ns.nblocks} blocks, {size(ns.nblocks * ns.block_size)}", "bold"
+            f"namespace {ns.nsid}: {ns.nblocks} blocks, {console.size(ns.nblocks * ns.block_size)}", "bold"
         )
         console.table(
             ("FORMAT", "BLOCK", "METADATA", "PERFORMANCE", ""),
@@ -130,7 +130,7 @@ async def create(session: Session) -> None:
     form = int(await session.answers.choice("format", formats, "0"))
     block = common.lbaf[form].block_size
     free = ctrlr.data.unvmcap
-    console.note(f"{size(free)} are not allocated")
+    console.note(f"{console.size(free)} are not allocated")
     nblocks = await session.answers.number("size in blocks", max(free // block, 1), low=1)
     shared = await session.answers.choice("shared", {"0": "for one controller", "1": "for several"}, "0")
     spec = aionvme.NamespaceSpec(

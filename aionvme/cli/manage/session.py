@@ -11,17 +11,7 @@ from aionvme.errors import UsageError
 if TYPE_CHECKING:
     from aionvme.cli.manage.answers import Answers
 
-__all__ = ["Session", "size"]
-
-
-def size(nbytes: int) -> str:
-    """Bytes, in the largest unit that leaves a number of 1 or more."""
-    amount, unit = float(nbytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.4g} {unit}"
+__all__ = ["Session"]
 
 
 class Session:

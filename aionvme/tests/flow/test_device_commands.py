@@ -277,6 +277,7 @@ async def test_directives_are_asked_for() -> None:
         raw = await r.ctrlr.directive_receive(0, 1, nsid=1, nbytes=32)
         assert raw == page.supported
         assert await r.ctrlr.enable_directive(0, nsid=1) == 0
+        assert (await _called(r.ctrlr.submit_enable_directive, 1, nsid=1)).status.name == "INVALID_FIELD"
         with pytest.raises(aionvme.GenericStatusError):
             await r.ctrlr.enable_directive(1, nsid=1)
         assert (await _called(r.ctrlr.submit_directive_send, 1, 1, nsid=1)).status
