@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -23,7 +22,6 @@ from aionvme.tests.flow.support import (
     fetched,
     kinds,
     quiet,
-    rig,
     turns,
     until,
 )
@@ -257,37 +255,6 @@ async def test_callbacks_are_plain_functions() -> None:
             await aionvme.probe(None, probe_cb, attach_cb, remove_cb=remove_cb, addresses=[])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a list"):
         await aionvme.probe(None, log.probe_cb, log.attach_cb, addresses="mock:")
-
-
-@pytest.mark.parametrize("sick", ["stuck", "fatal", "silent"])
-async def test_a_sick_controller_slows_no_other(sick: str) -> None:
-    """While one does not come up, another on the loop completes as many commands in a turn as it does alone."""
-    quiet()
-    async with rig(depth=32) as r:
-
-        async def completions_in_a_turn(seconds: float) -> float:
-            begun, end = r.qp.counters, time.monotonic() + seconds
-            while time.monotonic() < end:
-                await asyncio.gather(*r.reads(32))
-            counters = r.qp.counters
-            return (counters["completions"] - begun["completions"]) / (counters["turns"] - begun["turns"])
-
-        alone = await completions_in_a_turn(0.2)
-        with MockController(timeout=1.5, ready_delay=60 if sick == "fatal" else 0) as mock:
-            mock.silent, mock.stuck = sick == "silent", sick == "stuck"
-            opts = aionvme.ControllerOptions(admin_timeout=0.5, abort_timeout=0.5)
-            begun = time.monotonic()
-            connecting = asyncio.ensure_future(_connect(mock, opts))
-            if sick == "fatal":
-                await until(lambda: mock._registers.cc & 1)
-            beside = await completions_in_a_turn(0.2)
-            assert not connecting.done()
-            if sick == "fatal":
-                mock.fatal()
-            assert (await kinds([connecting]))[0] in (FAILED, aionvme.CommandTimeoutError)
-            assert time.monotonic() - begun < PATIENCE
-            mock.silent = mock.stuck = False
-        assert beside > alone / 2
 
 
 # -- cancelling --------------------------------------------------------------------------------------------------------
