@@ -174,6 +174,7 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         self._machine.handler = self._admin
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
         self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
+        self._config.reset_registers = self._registers.reset
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None

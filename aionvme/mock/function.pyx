@@ -191,8 +191,7 @@ cdef class MockFunction(Function):
         if self._registers.gone:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         with self.machine:
-            self._config.reset()
-            self._registers.reset()
+            self._config.function_level_reset()
 
     def let_go(self) -> None:
         """Disables the controller, and takes back every mapping and interrupt; it stays open."""
@@ -200,8 +199,7 @@ cdef class MockFunction(Function):
         for kind in list(self._notices):
             self._set_notice(kind, None)
         with self.machine:
-            self._config.reset()
-            self._registers.reset()
+            self._config.function_level_reset()
             self.machine.unmap_all()
 
     def close(self) -> None:
