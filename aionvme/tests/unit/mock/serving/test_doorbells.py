@@ -98,7 +98,7 @@ def test_stores_that_nobody_looks_at(stage: Make) -> None:
 @pytest.mark.parametrize("doorbells", ["mapped", "message"])
 def test_shadow_doorbells(stage: Make, doorbells: str) -> None:
     """The host rings when it passes EventIdx, and only then; by message nothing is looked for meanwhile."""
-    served, raw, queue = started(stage, doorbells=doorbells)
+    _, raw, queue = started(stage, doorbells=doorbells)
     shadow = Shadow(raw)
     assert shadow.configure() == 0
     rings, barrier = 0, threading.Lock()
