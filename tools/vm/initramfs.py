@@ -24,7 +24,7 @@ class Contents:
     Attributes:
         root: the script that init goes on with, which makes the root for the guest's command.
         modules: of the kernel, in the order in which they are loaded.
-        programs: a tree that is laid over everything, under a name that changes when it does; or none.
+        programs: a tree that is laid over everything, or none.
     """
 
     root: Path
@@ -35,10 +35,17 @@ class Contents:
 def build(chosen: Kernel, contents: Contents) -> Path:
     """Return the initramfs of `chosen` with `contents`, made anew when any of it, or busybox, has changed."""
     inputs = INIT.read_bytes() + contents.root.read_bytes() + " ".join(contents.modules).encode()
-    inputs += BUSYBOX.read_bytes() + str(contents.programs).encode()
+    inputs += BUSYBOX.read_bytes() + (_listing(contents.programs) if contents.programs else b"")
     path = kernel.home(chosen) / f"initramfs-{hashlib.sha256(inputs).hexdigest()[:16]}.cpio"
     with locked("initramfs"):
         return cached(path, lambda into: _build(chosen, contents, into))
+
+
+def _listing(tree: Path) -> bytes:
+    """A file's name, size and time each: other than the same when anything was made anew."""
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    told = [(str(path.relative_to(tree)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return repr(told).encode()
 
 
 def image(chosen: Kernel) -> Path:
