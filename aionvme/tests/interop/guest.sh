@@ -61,7 +61,6 @@ step id-ns nvme id-ns $first -o json
 step id-ns-raw nvme id-ns $first -b
 step list-ns nvme list-ns /dev/nvme0 -o json
 step smart-log nvme smart-log /dev/nvme0 -o json
-step smart-log-raw nvme smart-log /dev/nvme0 -b
 
 counts before
 verified depth1 --rw=randwrite --bs=4k --iodepth=1 --size=512k
@@ -98,12 +97,20 @@ function_reset() { echo 1 >$function/reset; }
 step function-reset function_reset
 verified function-reset --rw=randwrite --bs=4k --iodepth=8 --size=512k
 
+# The kernel's record of what it asks of the admin queue, from here on.
+tracing=/sys/kernel/tracing
+record() {
+    mount -t tracefs tracefs $tracing && echo 'qid == 0' >$tracing/events/nvme/nvme_setup_cmd/filter &&
+        echo 1 >$tracing/events/nvme/nvme_setup_cmd/enable
+}
+step record record
 rebind() {
     slot=$(basename "$(readlink -f $function)")
     echo "$slot" >/sys/bus/pci/drivers/nvme/unbind && wait_until gone $second || return
     echo "$slot" >/sys/bus/pci/drivers/nvme/bind && attached
 }
 step rebind rebind
+step admin-commands cat $tracing/trace
 verified rebind --rw=randwrite --bs=4k --iodepth=8 --size=512k
 
 step format nvme format $second --force --block-size=4096
