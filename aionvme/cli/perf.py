@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aionvme.perf.measure import Measurement
     from aionvme.perf.report import Report
 
-__all__ = ["perf"]
+__all__ = ["cpus_of", "perf"]
 
 
 class Pattern(StrEnum):
@@ -87,21 +87,33 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-def _cpus(text: str) -> frozenset[int]:
-    """SPDK's forms: a mask in hexadecimal, or a list in brackets; without the brackets, taskset's list."""
-    if match := re.fullmatch(r"0[xX]([0-9a-fA-F]+)", text):
-        mask = int(match[1], 16)
-        found = {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1}
-    elif re.fullmatch(r"\[?\d+(-\d+)?(,\d+(-\d+)?)*\]?", text):
-        found = set()
-        for part in text.strip("[]").split(","):
-            first, _, last = part.partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
-    else:
+def cpus_of(text: str) -> frozenset[int]:
+    """The processors of a text: a mask in hexadecimal or a list in brackets as SPDK has them, or taskset's list."""
+    try:
+        found = _masked(int(text, 16)) if text.lower().startswith("0x") else _listed(text)
+    except ValueError:
         found = set()
     if not found:
         raise typer.BadParameter(f'{text!r} is no list of processors: write it like "0,2-3" or "0x5"')
     return frozenset(found)
+
+
+def _masked(mask: int) -> set[int]:
+    return {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1}
+
+
+def _listed(text: str) -> set[int]:
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    found = set()
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)):
+            raise ValueError(part)
+        cpus = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if not cpus:
+            raise ValueError(part)
+        found.update(cpus)
+    return found
 
 
 def perf(
@@ -131,7 +143,7 @@ def perf(
         typer.Option(
             "-c",
             "--cpus",
-            parser=_cpus,
+            parser=cpus_of,
             metavar="LIST",
             help="Processors of the driving thread: 0,2-3 or 0x5.",
         ),
@@ -207,7 +219,7 @@ def _check_plot(path: Path, load: Workload) -> None:
             f"--plot shows latencies, and {'a batch has none' if load.latency else '--no-latency measures none'}"
         )
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib. Run `pip install aionvme[plot]`")
+        raise UsageError("--plot needs matplotlib. Run `pip install 'aionvme[plot]'`")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot: {path} is to be a .png, .svg or .pdf")
 
