@@ -125,7 +125,10 @@ def perf(
         Pattern, typer.Option("-w", "--workload", help="What the commands do; rand: at random places.")
     ] = Pattern.RANDREAD,
     depth: Annotated[
-        int, typer.Option("-q", "--depth", min=1, help="Commands under way at once, on each queue pair.")
+        int,
+        typer.Option(
+            "-q", "--depth", min=1, metavar="N", help="Commands under way at once, on each queue pair."
+        ),
     ] = 32,
     io_size: Annotated[
         int,
@@ -134,10 +137,17 @@ def perf(
         ),
     ] = "4KiB",  # type: ignore[assignment] # the parser makes a number of it
     read_percent: Annotated[
-        int | None, typer.Option("-M", "--read-percent", min=0, max=100, help="Of rw and randrw: reads, 50.")
+        int | None,
+        typer.Option(
+            "-M", "--read-percent", min=0, max=100, metavar="N", help="Of rw and randrw: reads, 50."
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option("-t", "--time", help="Seconds that are measured.")] = 10.0,
-    queue_pairs: Annotated[int, typer.Option("-P", "--queue-pairs", min=1, help="How many.")] = 1,
+    seconds: Annotated[
+        float, typer.Option("-t", "--time", metavar="SECONDS", help="Seconds that are measured.")
+    ] = 10.0,
+    queue_pairs: Annotated[
+        int, typer.Option("-P", "--queue-pairs", min=1, metavar="N", help="How many.")
+    ] = 1,
     cpus: Annotated[
         frozenset[int] | None,
         typer.Option(
@@ -153,14 +163,17 @@ def perf(
     ] = Mode.AWAIT,
     completion: Annotated[Completion, typer.Option(help="How completions are learnt of.")] = Completion.POLL,
     loop: Annotated[Loop, typer.Option(help="The event loop.")] = Loop.UVLOOP,
-    warmup: Annotated[float, typer.Option(min=0, help="Seconds before the measurement.")] = 1.0,
+    warmup: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds before the measurement.")
+    ] = 1.0,
     rate: Annotated[
-        float | None, typer.Option(help="Commands a second in all; by default as many as there can be.")
+        float | None,
+        typer.Option(metavar="N", help="Commands a second in all; by default as many as there can be."),
     ] = None,
-    latency: Annotated[
+    no_latency: Annotated[
         bool,
-        typer.Option("--latency/--no-latency", help="Time each command, which costs a look at the clock."),
-    ] = True,
+        typer.Option("--no-latency", metavar="", help="Time no command: that is a look at the clock less."),
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", metavar="", help="Write blocks with checksums first; check each read.")
     ] = False,
@@ -173,8 +186,10 @@ def perf(
             parser=_size, metavar="SIZE", help="Its size; by default all, with --verify 1GiB at most."
         ),
     ] = None,
-    nsid: Annotated[int | None, typer.Option(min=1, help="Namespace; by default the first.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of places and data.")] = 1,
+    nsid: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Namespace; by default the first.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of places and data.")] = 1,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Overwrite data without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
     plot: Annotated[
@@ -189,7 +204,7 @@ def perf(
     load = Workload(
         pattern=pattern.value, io_size=io_size, depth=depth, queue_pairs=queue_pairs, read_percent=read_percent,
         seconds=seconds, warmup=warmup, mode=mode.value, completion=completion.value, rate=rate,
-        latency=latency, verify=verify, offset=offset, size=size, seed=seed,
+        latency=not no_latency, verify=verify, offset=offset, size=size, seed=seed,
     )  # fmt: skip
     asks = load.destroys and not is_disposable(address) and not yes
     if asks and not can_ask():
