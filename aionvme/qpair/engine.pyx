@@ -4,12 +4,14 @@
 Knows neither loop nor task: when to do it, and whom to tell, is the queue pair's part (`core.pyx`).
 """
 
+cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.pci.mapping cimport round_up
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
 from aionvme.qpair.pieces cimport Pieces
@@ -40,8 +42,6 @@ cdef dict _FOREIGN = {
     int(REAP_FOREIGN_SQID): "another submission queue",
     int(REAP_FOREIGN_CID): "no command that is outstanding",
 }
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
 
 
 cdef inline int _keep(Engine engine, Request request) except -1:
@@ -92,8 +92,8 @@ cdef class Engine(Pieces):
         # One allocation: submission queue (unless it lies in the controller), completion queue and lists, each from a
         # page on.
         cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
-        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
+        cdef size_t sq_bytes = round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
+        cdef size_t cq_bytes = round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
         cdef size_t stride = 64
         # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
         while stride < (self.max_transfer // page) * 8 or (self.has_sgl and stride < LEAST_SGL_BYTES):
@@ -286,9 +286,14 @@ cdef class Engine(Pieces):
 
     cdef int ring_doorbells(self) except -1:
         """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
+        # Who mutes the queue pair from another thread waits for the end of this: no doorbell is rung after it.
+        with cython.critical_section(self):
+            if not self.muted:
+                self._ring_doorbells()
+        return 0
+
+    cdef int _ring_doorbells(self) except -1:
         cdef Told tail, head
-        if self.muted:
-            return 0
         tail = ring_doorbell(&self.ring)
         if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1
