@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t
 from aionvme.errors import UsageError
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.core cimport QueuePair
-from aionvme.qpair.engine cimport MAX_PIECE_BYTES
+from aionvme.qpair.pair cimport MAX_PIECE_BYTES
 from aionvme.qpair.request cimport ENDED, Request
 
 
