@@ -5,16 +5,13 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.pci.mapping cimport round_up
 from aionvme.qpair.pieces cimport Pieces
 from aionvme.qpair.ring cimport CQE_BYTES, SQE_BYTES, ring_free, ring_init, ring_reset
 
 cdef enum:
     # Room for an SGL of at least so many bytes where the controller has SGLs.
     LEAST_SGL_BYTES = 1024
-
-
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
 
 
 cdef class RingPair(Pieces):
@@ -45,8 +42,8 @@ cdef class RingPair(Pieces):
         # One allocation: submission queue (unless it lies in the controller), completion queue and lists, each from a
         # page on.
         cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
-        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
+        cdef size_t sq_bytes = round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
+        cdef size_t cq_bytes = round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
         cdef size_t stride = 64
         # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
         while stride < (self.max_transfer // page) * 8 or (self.has_sgl and stride < LEAST_SGL_BYTES):
