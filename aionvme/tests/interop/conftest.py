@@ -1,0 +1,60 @@
+"""Owns what tests of the interop tier are given: a server, a guest whose Linux drives what is served, what it left.
+
+The guest has done everything before the first test looks. Without it (`make test-interop` sets it up) those that take
+it are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aionvme.tests.interop.serving import DOORBELLS, Served, served
+from aionvme.tests.interop.steps import Steps
+from tools.interop import guest
+from tools.interop.machine import Machine
+
+STATE = os.environ.get("AIONVME_INTEROP", "it is not set up; make test-interop does it")
+SCRIPT = Path(__file__).with_name("guest.sh")
+# Of all that the guest does. On two idle cores it takes a tenth of that.
+SECONDS = 300.0
+PAYLOAD = random.Random("aionvme").randbytes(3 << 20)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest that has powered off, and the server that it had, which goes on.
+
+    Attributes:
+        served: what was served.
+        steps: what the guest left.
+        console: the kernel's messages.
+    """
+
+    served: Served
+    steps: Steps
+    console: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a test the time of the guest, which the first one waits for."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(2 * SECONDS))
+
+
+@pytest.fixture(scope="session", params=DOORBELLS)
+def linux(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A Linux guest that has been through `guest.sh`, for each way in which doorbells are rung."""
+    if STATE != "ready":
+        pytest.skip(f"no guest with QEMU's vfio-user-pci: {STATE}")
+    with served(tmp_path_factory.mktemp(request.param), request.param) as server:
+        machine = Machine((server.socket,), files={"payload": PAYLOAD})
+        boot = guest.run(f"interop-{request.param}", machine, SCRIPT.read_text(), SECONDS)
+        console = (boot.folder / "console.log").read_text(errors="replace")
+        yield Guest(server, Steps(boot.share / "steps"), console)
