@@ -13,7 +13,7 @@ import attrs
 import aionvme
 from aionvme.mock import MockController
 
-__all__ = ["Device", "Sample", "open_device", "pinned", "processors"]
+__all__ = ["Device", "Sample", "new_threads_on", "open_device", "pinned", "processors"]
 
 BLOCK = 4096
 SIZE = 64 << 20
@@ -93,14 +93,22 @@ def pinned(cpus: frozenset[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextlib.contextmanager
+def new_threads_on(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Threads that are begun inside have these processors; the mock's is one."""
+    before = {thread.ident for thread in threading.enumerate()}
+    yield
+    for thread in threading.enumerate():
+        if thread.ident not in before and thread.native_id is not None and cpus is not None:
+            os.sched_setaffinity(thread.native_id, cpus)
+
+
 @contextlib.asynccontextmanager
 async def open_device(**options: Any) -> AsyncIterator[Device]:
     """A mock with blocks of 4 KiB, whose thread has a processor to itself if there are two."""
     driver, device = processors()
-    before = {thread.ident for thread in threading.enumerate()}
-    with MockController(lba=BLOCK, size=SIZE, **options) as mock:
-        for thread in threading.enumerate():
-            if thread.ident not in before and device is not None and thread.native_id is not None:
-                os.sched_setaffinity(thread.native_id, device)
+    with contextlib.ExitStack() as stack:
+        with new_threads_on(device):
+            mock = stack.enter_context(MockController(lba=BLOCK, size=SIZE, **options))
         async with aionvme.connect(mock) as ctrlr:
             yield Device(mock, ctrlr, ctrlr.namespaces[1], driver)
