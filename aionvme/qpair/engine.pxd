@@ -36,6 +36,7 @@ cdef class Engine(RingPair):
     cdef int finish(self, Request request) except -1
     cdef int finish_by_host(self, Request request) except -1
     cdef int ring_doorbells(self) except -1
+    cdef int _ring_doorbells(self) except -1
     cdef bint idle(self) noexcept
     cdef list owners(self)
     cdef int drop_pieces(self, Request request) except -1

@@ -4,6 +4,7 @@
 Knows neither loop nor task: when to do it, and whom to tell, is the queue pair's part (`core.pyx`).
 """
 
+cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -207,9 +208,14 @@ cdef class Engine(RingPair):
 
     cdef int ring_doorbells(self) except -1:
         """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
+        # Who mutes the queue pair from another thread waits for the end of this: no doorbell is rung after it.
+        with cython.critical_section(self):
+            if not self.muted:
+                self._ring_doorbells()
+        return 0
+
+    cdef int _ring_doorbells(self) except -1:
         cdef Told tail, head
-        if self.muted:
-            return 0
         tail = ring_doorbell(&self.ring)
         if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1

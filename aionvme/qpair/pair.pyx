@@ -5,16 +5,13 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.pci.mapping cimport round_up
 from aionvme.qpair.pieces cimport Pieces
 from aionvme.qpair.ring cimport CQE_BYTES, SQE_BYTES, ring_free, ring_init, ring_reset
 
 cdef enum:
     # Room for an SGL of at least so many bytes where the controller has SGLs.
     LEAST_SGL_BYTES = 1024
-
-
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
 
 
 cdef class RingPair(Pieces):
@@ -33,7 +30,7 @@ cdef class RingPair(Pieces):
         self.max_transfer = min(max_transfer or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
         self.sq_doorbell_offset = sq_doorbell
         self.cq_doorbell_offset = cq_doorbell
-        if self.function.bar != NULL and self.cq_doorbell_offset + 4 > self.function.bar_size:
+        if self.function.bar_bytes and self.cq_doorbell_offset + 4 > self.function.bar_bytes:
             raise UsageError(f"the doorbells of queue {qid} lie outside of BAR 0")
         ring_init(&self.ring, qid, depth, entries)
         self._lay_out(sq_memory)
@@ -45,8 +42,8 @@ cdef class RingPair(Pieces):
         # One allocation: submission queue (unless it lies in the controller), completion queue and lists, each from a
         # page on.
         cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
-        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
+        cdef size_t sq_bytes = round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
+        cdef size_t cq_bytes = round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
         cdef size_t stride = 64
         # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
         while stride < (self.max_transfer // page) * 8 or (self.has_sgl and stride < LEAST_SGL_BYTES):
@@ -63,9 +60,8 @@ cdef class RingPair(Pieces):
         self.ring.lists = self.ring.cq + cq_bytes
         self.ring.lists_iova = self.cq_iova_ + cq_bytes
         self.ring.list_bytes = self.list_bytes = stride
-        if self.function.bar != NULL:
-            self.ring.sq_doorbell = self.function.bar + self.sq_doorbell_offset
-            self.ring.cq_doorbell = self.function.bar + self.cq_doorbell_offset
+        self.ring.sq_doorbell = self.function.doorbell(self.sq_doorbell_offset)
+        self.ring.cq_doorbell = self.function.doorbell(self.cq_doorbell_offset)
 
     def _shadow(self, DmaBuffer shadows not None, DmaBuffer events not None, size_t first_doorbell):
         # Both pages are laid out as the doorbells are (Base 2.0, 5.8).

@@ -89,13 +89,13 @@ class Serving:
             # It is on its way out.
             before.join()
         with self._lock:
-            free = self._connection is None
-            if free:
+            number = errno.EBUSY if self._connection is not None else errno.ENODEV if self._device.gone else 0
+            if not number:
                 self._connection = Connection(sock, self._device, self._timeout, self._ended)
                 self._connection.start()
-        if not free:
-            _log.info("vfio-user: a second client is refused")
-            refuse(sock, errno.EBUSY, _REFUSAL)
+        if number:
+            _log.info("vfio-user: a client is refused: %s", os.strerror(number))
+            refuse(sock, number, _REFUSAL)
 
     def _ended(self) -> None:
         with self._lock:

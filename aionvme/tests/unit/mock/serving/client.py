@@ -82,7 +82,8 @@ class Client:
         """Sends bytes, and descriptors with the first."""
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([data], control)
-        self.sock.sendall(data[sent:])
+        if sent < len(data):
+            self.sock.sendall(data[sent:])
 
     def receive(self) -> tuple[tuple[int, ...], bytes, list[int]]:
         """The next message: header, payload, descriptors. `EOFError` when the server has closed."""
@@ -120,6 +121,11 @@ class Client:
                     assert data == b"" and got == []
                     raise Refused(error)
                 return data, got
+
+    def wait_for_end(self) -> None:
+        """Waits until the server has ended the connection, whatever it still says."""
+        while self.sock.recv(4096):
+            pass
 
     def close(self) -> None:
         """Ends the connection."""
