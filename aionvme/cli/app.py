@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing
+from aionvme.cli import binding, console, hello, listing, mocking
 from aionvme.cli.manage import manage
 from aionvme.errors import NvmeError, UsageError
 
@@ -86,3 +86,11 @@ app.command("list", cls=_Command)(listing.list_)
 app.command("bind", cls=_Command)(binding.bind)
 app.command("unbind", cls=_Command)(binding.unbind)
 app.command("manage", cls=_Command)(manage)
+
+mock = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Lend a controller in software to drivers in other processes.",
+)
+mock.command("serve", cls=_Command)(mocking.serve)
+app.add_typer(mock, name="mock")

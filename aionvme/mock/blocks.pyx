@@ -1,13 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns the blocks: in memory or in a file, with their metadata, and those that can't be read."""
 
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EFAULT, EINTR, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 from posix.types cimport off_t
 
+from aionvme.mock.client_memory cimport replaced
 from aionvme.mock.pointers cimport copy_from_segments, copy_to_segments
 from aionvme.mock.rings cimport INTERNAL_ERROR, SUCCESS, Core, Namespace, iovec
 
@@ -26,6 +27,7 @@ cdef extern from "<fcntl.h>" nogil:
 
 cdef enum:
     IOV_MAX = 1024
+    FAULTS_MOST = 64        # mappings that a client took away during one transfer
     PAGE = 65536            # the largest page of the processors that we run on
 
 cdef uint8_t[65536] _zeroes
@@ -38,10 +40,14 @@ cdef int _file_transfer(int fd, iovec *segments, size_t count, uint64_t offset, 
     """Moves all segments (and uses them up); -1 when the file failed, or is shorter than it was made."""
     cdef ssize_t moved
     cdef size_t part
+    cdef int faults = 0
     while count:
         part = min(count, <size_t>IOV_MAX)
         moved = (pwritev if writing else preadv)(fd, segments, <int>part, <off_t>offset)
         if moved < 0 and errno == EINTR:
+            continue
+        if moved < 0 and errno == EFAULT and faults < FAULTS_MOST and replaced(segments.iov_base):
+            faults += 1
             continue
         if moved <= 0:
             return -1

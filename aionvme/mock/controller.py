@@ -29,6 +29,7 @@ from aionvme.mock.options import LPA, MiB, MockOptions, MoreOptions, NamespaceCo
 from aionvme.mock.plugging import Plugging
 from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
+from aionvme.mock.served import Served
 from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
 from aionvme.spec.status import Status, StatusCode
@@ -47,7 +48,7 @@ _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(Inspection, LogScripts, Plugging, Powered):
+class MockController(Inspection, LogScripts, Plugging, Powered, Served):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -154,9 +155,10 @@ class MockController(Inspection, LogScripts, Plugging, Powered):
             f"mock:{next(_numbers)}", vendor_id=vendor, device_id=DEVICE, subvendor_id=vendor
         )
         nqueues = num_io_queues + 1
-        table = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
-        cmb_offset = -(-(table + 16 * num_irqs + num_irqs // 8 + 8) // _PAGE) * _PAGE
-        bar_size = 1 << max(cmb_offset + options.cmb - 1, 4 * _PAGE).bit_length()
+        # What may be mapped of it by others is in one piece: doorbells, then the controller memory buffer.
+        cmb_offset = -(-(_DOORBELLS + 2 * nqueues * options.doorbell_stride) // _PAGE) * _PAGE
+        table = self._table_offset = cmb_offset + options.cmb
+        bar_size = 1 << max(table + 16 * num_irqs + num_irqs // 8 + 8 - 1, 4 * _PAGE).bit_length()
         self._subsystem: Subsystem = Subsystem(options) if subsystem is None else subsystem._subsystem
         self._member = self._subsystem.admit()
         self._machine = Machine(
@@ -172,6 +174,7 @@ class MockController(Inspection, LogScripts, Plugging, Powered):
         self._machine.handler = self._admin
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
         self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
+        self._config.reset_registers = self._registers.reset
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None
@@ -249,7 +252,8 @@ class MockController(Inspection, LogScripts, Plugging, Powered):
             self.close()
 
     def close(self) -> None:
-        """Stops the mock and frees its memory. A function that is open sees it removed."""
+        """Stops the mock and frees its memory. A function that is open sees it removed; a service ends."""
+        self._stop_serving()
         with self._lock:
             if self._closed:
                 return
@@ -463,6 +467,7 @@ def _any(value: int | None) -> int:
 def _stop_all() -> None:
     """No thread of ours may run into the end of the interpreter."""
     for mock in list(_open):
+        mock._stop_serving()
         mock._machine.stop_thread()
 
 

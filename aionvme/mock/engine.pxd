@@ -14,11 +14,13 @@ cdef class Engine:
     # Nonzero while nobody looks at the doorbells; the seam's `Function.sleeping` points here.
     cdef volatile uint32_t sleeping
     cdef volatile uint32_t stopping
+    cdef volatile uint32_t polled  # doorbells may be rung without waking it
     cdef int wake_fd              # of an event loop that drives it, or -1
     cdef readonly size_t bar_size
     cdef uint64_t cmb_iova
     # Executes admin commands: `handler.execute(bytes)`, called with the machine standing still.
     cdef public object handler
+    cdef object peer              # `core.peer`
     cdef readonly object thread
     cdef object pid
     cdef uint64_t spin_ns
@@ -33,6 +35,7 @@ cdef class Engine:
     cdef void unlock(self) noexcept
     cdef void _loop(self) noexcept nogil
     cdef void _idle(self, uint64_t since) noexcept nogil
+    cdef void _sleep(self) noexcept nogil
     cdef bint _wants_python(self) noexcept nogil
     cdef uint32_t _bad_doorbells(self) noexcept nogil
     cdef void _map_changed(self) noexcept

@@ -14,15 +14,17 @@ import threading
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.mman cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
+    MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE,
+    mmap, munmap,
 )
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_SetFromErrno
 
 from aionvme.errors import UsageError
 
-from aionvme.mock.iommu cimport iova_add, iova_clear, iova_remove, iova_switch
+from aionvme.mock.iommu cimport IOVA_BOTH, iova_add, iova_clear, iova_remove, iova_switch
 from aionvme.mock.plane cimport look_at_stray_doorbells, signal_interrupts, turn
 from aionvme.mock.rings cimport (
     PTHREAD_MUTEX_RECURSIVE, Sqe, ask_for_doorbells, core_free, core_init, look_at_all, mock_add,
@@ -46,6 +48,8 @@ cdef enum:
     SPIN_LEAST = 50_000         # nanoseconds without work before the thread sleeps
     SPIN_MOST = 800_000
     SOON = 200_000              # a sleep shorter than this was not worth it
+    NAP_LEAST = 20_000          # where a doorbell may be rung that wakes nobody
+    NAP_MOST = 900_000          # with what the kernel adds to it, 1 ms
 
 # Spinning on the only processor keeps the driver from ringing.
 cdef bint _one_cpu = len(os.sched_getaffinity(0)) == 1
@@ -203,8 +207,7 @@ cdef class Engine:
         self.parked += 1
         pthread_mutex_unlock(&self.mutex)
         slept = mock_nanoseconds()
-        while mock_load(&self.sleeping):
-            mock_sleep(&self.sleeping, 1, 0)
+        self._sleep()
         slept = mock_nanoseconds() - slept
         if not _one_cpu:
             if slept < SOON:
@@ -212,6 +215,24 @@ cdef class Engine:
             else:
                 self.spin_ns = max(self.spin_ns // 2, <uint64_t>SPIN_LEAST)
         pthread_mutex_lock(&self.mutex)
+
+    cdef void _sleep(self) noexcept nogil:
+        """Until somebody wakes it; or, where a store to a doorbell wakes nobody, until a look in between finds one.
+        The looks become rarer."""
+        cdef uint64_t nap = NAP_LEAST
+        cdef bint found
+        while mock_load(&self.sleeping):
+            # Who enables the controller wakes it.
+            if not mock_load(&self.polled) or not self.core.running:
+                mock_sleep(&self.sleeping, 1, 0)
+                continue
+            mock_sleep(&self.sleeping, 1, nap)
+            nap = min(nap * 2, <uint64_t>NAP_MOST)
+            pthread_mutex_lock(&self.mutex)
+            found = turn(&self.core, TURN) or self._wants_python()
+            pthread_mutex_unlock(&self.mutex)
+            if found:
+                mock_store(&self.sleeping, 0)
 
     cdef int _serve(self) except -1:
         """Executes the admin command that waits; the interpreter's lock is held, the machine's is not."""
@@ -310,13 +331,36 @@ cdef class Engine:
         """Gives a register a value, as the controller."""
         aio_mmio_write64(self.core.bar + offset, value)
 
+    def share_bar(self, int fd, size_t offset, size_t nbytes):
+        """Has whole pages of BAR 0 be those of a file at the same offset, where others may write; a negative `fd`: of
+        no file any more. What is in them stays."""
+        cdef int kind = MAP_SHARED if fd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS
+        cdef uint8_t *place = <uint8_t *>self.core.bar + offset
+        cdef void *made
+        if offset > self.bar_size or nbytes > self.bar_size - offset:
+            raise UsageError(f"{nbytes:#x} bytes at {offset:#x} are not within BAR 0 ({self.bar_size:#x} bytes)")
+        kept = PyBytes_FromStringAndSize(<char *>place, <Py_ssize_t>nbytes)
+        made = mmap(place, nbytes, PROT_READ | PROT_WRITE, kind | MAP_FIXED, fd, <long>offset if fd >= 0 else 0)
+        if made == MAP_FAILED:
+            PyErr_SetFromErrno(OSError)
+        memcpy(place, PyBytes_AS_STRING(kept), nbytes)
+
+    def set_polled(self, bint on):
+        """Whether doorbells may be rung without a word; its thread then looks at them while it sleeps."""
+        mock_store(&self.polled, on)
+
+    def set_peer(self, peer):
+        """Who is asked for memory without an address (`remote.pyx`); None for nobody."""
+        self.peer = peer
+        self.core.peer = <void *>peer if peer is not None else NULL
+
     def fill_bar(self, uint8_t byte):
         """All of BAR 0 reads as this byte."""
         memset(<void *>self.core.bar, byte, self.bar_size)
 
-    def map_dma(self, size_t address, uint64_t nbytes, uint64_t iova):
-        """Lets the controller reach memory."""
-        iova_add(&self.core.map, iova, nbytes, <uint8_t *>address)
+    def map_dma(self, size_t address, uint64_t nbytes, uint64_t iova, uint32_t access=IOVA_BOTH):
+        """Lets the controller reach memory: read it (1), write it (2). Without an address the peer is asked for it."""
+        iova_add(&self.core.map, iova, nbytes, <uint8_t *>address, access)
 
     def unmap_dma(self, uint64_t iova, uint64_t nbytes):
         """Takes back what one `map_dma` gave."""
@@ -366,7 +410,7 @@ cdef class Engine:
         if nbytes == 0:
             return True
         try:
-            iova_add(&self.core.map, iova, nbytes, <uint8_t *>self.core.bar + offset)
+            iova_add(&self.core.map, iova, nbytes, <uint8_t *>self.core.bar + offset, IOVA_BOTH)
         except UsageError:
             return False
         self.core.cmb, self.core.cmb_bytes = <uint8_t *>self.core.bar + offset, nbytes

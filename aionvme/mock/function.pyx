@@ -191,21 +191,23 @@ cdef class MockFunction(Function):
         if self._registers.gone:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         with self.machine:
-            self._config.reset()
-            self._registers.reset()
+            self._config.function_level_reset()
+
+    def let_go(self) -> None:
+        """Disables the controller, and takes back every mapping and interrupt; it stays open."""
+        self._set_irqs([])
+        for kind in list(self._notices):
+            self._set_notice(kind, None)
+        with self.machine:
+            self._config.function_level_reset()
+            self.machine.unmap_all()
 
     def close(self) -> None:
         """Disables the controller, takes back every mapping and interrupt, and lets another open the mock."""
         if self._closed:
             return
         if self.machine is not None:
-            self._set_irqs([])
-            for kind in list(self._notices):
-                self._set_notice(kind, None)
-            with self.machine:
-                self._config.reset()
-                self._registers.reset()
-                self.machine.unmap_all()
+            self.let_go()
         # The memory is the machine's, which lives on.
         self.sleeping = NULL
         Function.close(self)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Owns the mock's I/O addresses: a sorted table of what the driver has mapped."""
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memmove
 
@@ -44,7 +44,7 @@ cdef int _reserve(IovaMap *map) except -1:
     return 0
 
 
-cdef int iova_add(IovaMap *map, uint64_t iova, uint64_t nbytes, uint8_t *address) except -1:
+cdef int iova_add(IovaMap *map, uint64_t iova, uint64_t nbytes, uint8_t *address, uint32_t access) except -1:
     """Adds a range; `UsageError` when it overlaps one that is mapped, as the kernel's EEXIST would say."""
     cdef size_t index = _first_after(map, iova)
     cdef IovaRange *before = &map.ranges[index - 1] if index else NULL
@@ -57,6 +57,7 @@ cdef int iova_add(IovaMap *map, uint64_t iova, uint64_t nbytes, uint8_t *address
     map.ranges[index].iova = iova
     map.ranges[index].nbytes = nbytes
     map.ranges[index].address = address
+    map.ranges[index].access = access
     map.count += 1
     map.epoch += 1
     return 0

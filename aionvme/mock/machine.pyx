@@ -12,6 +12,7 @@ from aionvme.mock.engine cimport Engine
 from aionvme.mock.faults cimport kept_find, kept_forget, kept_take, rule_add, rule_find, rule_remove
 from aionvme.mock.plane cimport begin, turn
 from aionvme.mock.pointers cimport copy_from_segments, copy_to_segments, map_data, map_prps
+from aionvme.mock.remote cimport remote_end
 from aionvme.mock.rings cimport (
     ABORT_REQUESTED, ABORTED_SQ_DELETION, CLASS_HIGH, CLASS_LOW, CLASS_MEDIUM, ERRORS_KEPT, Cqe,
     ErrorNote, Kept, Limits, Rule, RuleKind, Sq, Sqe, arbiter_rebuild, cq_create, cq_delete, cq_post,
@@ -176,35 +177,33 @@ cdef class Machine(Engine):
 
     def data_in(self, uint64_t prp1, uint64_t prp2, bytes data):
         """Gives the host data; the command's status."""
-        cdef uint16_t status = map_prps(&self.core, prp1, prp2, <size_t>len(data))
+        cdef uint16_t status = map_prps(&self.core, prp1, prp2, <size_t>len(data), False)
         if status == 0:
             copy_to_segments(&self.core.data, <const uint8_t *>PyBytes_AS_STRING(data))
-        return status
+        return remote_end(&self.core, status)
 
     def data_out(self, uint64_t prp1, uint64_t prp2, size_t nbytes):
         """Takes the host's data: the command's status, and the bytes."""
-        cdef uint16_t status = map_prps(&self.core, prp1, prp2, nbytes)
-        if status:
-            return status, b""
-        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
-        copy_from_segments(&self.core.data, <uint8_t *>PyBytes_AS_STRING(data))
-        return 0, data
+        return self._take(map_prps(&self.core, prp1, prp2, nbytes, True), nbytes)
+
+    cdef _take(self, uint16_t status, size_t nbytes):
+        """What was mapped with this status, as bytes."""
+        data = b""
+        if status == 0:
+            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
+            copy_from_segments(&self.core.data, <uint8_t *>PyBytes_AS_STRING(data))
+        return remote_end(&self.core, status), data
 
     def command_in(self, bytes raw, bytes data):
         """Gives the host the data of a command of an I/O queue; the command's status."""
         cdef uint16_t status = map_data(&self.core, <const Sqe *>PyBytes_AS_STRING(raw), <size_t>len(data), False)
         if status == 0:
             copy_to_segments(&self.core.data, <const uint8_t *>PyBytes_AS_STRING(data))
-        return status
+        return remote_end(&self.core, status)
 
     def command_out(self, bytes raw, size_t nbytes):
         """Takes the host's data of a command of an I/O queue: its status, and the bytes."""
-        cdef uint16_t status = map_data(&self.core, <const Sqe *>PyBytes_AS_STRING(raw), nbytes, True)
-        if status:
-            return status, b""
-        data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>nbytes)
-        copy_from_segments(&self.core.data, <uint8_t *>PyBytes_AS_STRING(data))
-        return 0, data
+        return self._take(map_data(&self.core, <const Sqe *>PyBytes_AS_STRING(raw), nbytes, True), nbytes)
 
     @property
     def max_transfer(self):

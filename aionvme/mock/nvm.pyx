@@ -7,9 +7,10 @@ from libc.string cimport memcpy
 
 from aionvme.mock.blocks cimport segments_to_storage, storage_to_segments
 from aionvme.mock.copying cimport copy_blocks
-from aionvme.mock.iommu cimport iova_translate
+from aionvme.mock.iommu cimport IOVA_READ, IOVA_WRITE, iova_translate
 from aionvme.mock.pointers cimport map_data
 from aionvme.mock.ranges cimport dataset_management, verify, write_uncorrectable, write_zeroes
+from aionvme.mock.remote cimport remote_end
 from aionvme.mock.rings cimport (
     DENY_WRITE, DNR, FAILED_FUSED, FOR_PYTHON, INVALID_FIELD, INVALID_OPCODE, LBA_OUT_OF_RANGE, READ_ERROR,
     RESERVATION_CONFLICT, SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
@@ -66,14 +67,14 @@ cdef uint16_t _flush(Core *core, const Sqe *sqe) noexcept nogil:
     return SUCCESS
 
 
-cdef inline uint8_t *_one_piece(Core *core, const Sqe *sqe, size_t nbytes) noexcept nogil:
+cdef inline uint8_t *_one_piece(Core *core, const Sqe *sqe, size_t nbytes, uint32_t access) noexcept nogil:
     """The memory of a transfer that PRP1 alone describes, which most are; NULL where there is more to it."""
     cdef size_t page = <size_t>1 << core.page_shift
     cdef size_t run
     cdef uint8_t *memory
     if sqe.flags >> 6 or core.cmb != NULL or sqe.prp1 & 3 or nbytes > page - (sqe.prp1 & (page - 1)):
         return NULL
-    memory = iova_translate(&core.map, sqe.prp1, nbytes, &run)
+    memory = iova_translate(&core.map, sqe.prp1, nbytes, &run, access)
     return memory if run == nbytes else NULL
 
 
@@ -105,7 +106,7 @@ cdef uint16_t _plain(Core *core, const Sqe *sqe, Namespace *ns) noexcept nogil:
         return LBA_OUT_OF_RANGE | DNR
     if nbytes > core.max_transfer:
         return INVALID_FIELD | DNR
-    memory = _one_piece(core, sqe, nbytes) if ns.fd < 0 else NULL
+    memory = _one_piece(core, sqe, nbytes, IOVA_READ if writing else IOVA_WRITE) if ns.fd < 0 else NULL
     if memory != NULL:
         stored = ns.memory + (lba << ns.shift)
         memcpy(stored if writing else memory, memory if writing else stored, nbytes)
@@ -146,8 +147,7 @@ cdef uint16_t _optional(Core *core, const Sqe *sqe) noexcept nogil:
     return INVALID_OPCODE | DNR
 
 
-cdef uint16_t execute_nvm(Core *core, const Sqe *sqe) noexcept nogil:
-    """Executes one command of an I/O queue."""
+cdef inline uint16_t _execute(Core *core, const Sqe *sqe) noexcept nogil:
     if sqe.opcode == OPCODE_READ or sqe.opcode == OPCODE_WRITE:
         if sqe.nsid - 1 < core.nn and core.namespaces[sqe.nsid - 1].plain >> core.member & 1:
             return _plain(core, sqe, &core.namespaces[sqe.nsid - 1])
@@ -158,6 +158,12 @@ cdef uint16_t execute_nvm(Core *core, const Sqe *sqe) noexcept nogil:
     if sqe.opcode == OPCODE_FLUSH:
         return _flush(core, sqe)
     return _optional(core, sqe)
+
+
+cdef uint16_t execute_nvm(Core *core, const Sqe *sqe) noexcept nogil:
+    """Executes one command of an I/O queue."""
+    cdef uint16_t status = _execute(core, sqe)
+    return remote_end(core, status) if core.npieces else status
 
 
 cdef void execute_fused(Core *core, const Sqe *first, const Sqe *second, uint16_t[2] statuses) noexcept nogil:

@@ -7,6 +7,7 @@ from libc.string cimport memcpy
 
 from aionvme.mock.faults cimport abort_preempted, intercept
 from aionvme.mock.nvm cimport execute_fused, execute_nvm
+from aionvme.mock.remote cimport remote_read
 from aionvme.mock.rings cimport (
     CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, FOR_PYTHON,
     INVALID_FIELD, MISSING_FUSED, SQE_BYTES, Arbiter, Core, Cq, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy,
@@ -14,6 +15,14 @@ from aionvme.mock.rings cimport (
     sq_entry, sq_look, sq_set_busy,
 )
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int POLLOUT
+    int poll(pollfd *fds, unsigned long nfds, int timeout)
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void *data, size_t nbytes)
@@ -82,11 +91,13 @@ cdef inline Sq *_next_queue(Core *core) noexcept nogil:
 
 cdef inline bint _fetch(Core *core, Sq *sq, Sqe *sqe) noexcept nogil:
     """Copies the entry at the head, once: only the copy is judged."""
-    cdef const uint8_t *entry = sq_entry(core, sq)
-    if entry == NULL:
+    cdef bint remote = False
+    cdef const uint8_t *entry = sq_entry(core, sq, &remote)
+    if entry != NULL:
+        memcpy(sqe, entry, SQE_BYTES)
+    elif not remote or remote_read(core, sq.base + <uint64_t>sq.head * SQE_BYTES, sqe, SQE_BYTES) < 0:
         core.fatal = True
         return False
-    memcpy(sqe, entry, SQE_BYTES)
     sq.head = 0 if sq.head + 1 == sq.entries else sq.head + 1
     sq.fetched += 1
     sq.opcodes[sqe.opcode] += 1
@@ -209,6 +220,12 @@ cdef uint32_t turn(Core *core, uint32_t limit) noexcept nogil:
 
 # -- interrupts and doorbells --------------------------------------------------------------------------------
 
+cdef bint _is_writable(int fd) noexcept nogil:
+    cdef pollfd one
+    one.fd, one.events = fd, POLLOUT
+    return poll(&one, 1, 0) == 1 and one.revents & POLLOUT != 0
+
+
 cdef void signal_interrupts(Core *core) noexcept nogil:
     """Signals the vector of each queue that has new entries; those of a masked vector wait for INTMC."""
     cdef uint32_t i
@@ -224,7 +241,12 @@ cdef void signal_interrupts(Core *core) noexcept nogil:
         if cq.vector < 32 and core.irq_mask >> cq.vector & 1:
             continue
         cq.signal = False
-        if core.irqs[cq.vector] >= 0 and write(core.irqs[cq.vector], &one, 8) == 8:
+        if core.irqs[cq.vector] < 0:
+            continue
+        # A client in another process can have filled its eventfd, so that we would wait.
+        if core.peer != NULL and not _is_writable(core.irqs[cq.vector]):
+            continue
+        if write(core.irqs[cq.vector], &one, 8) == 8:
             cq.interrupts += 1
 
 

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from aionvme.mock.rings cimport Core, Segments, Sqe
 
-cdef uint16_t map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes) noexcept nogil
+cdef uint16_t map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes, bint sending) noexcept nogil
 # By PRPs or an SGL, as PSDT says; `sending`: the host's memory is read, and bit buckets count for nothing.
 cdef uint16_t map_data(Core *core, const Sqe *sqe, size_t nbytes, bint sending) noexcept nogil
 cdef uint16_t map_metadata(Core *core, const Sqe *sqe, size_t nbytes, bint sending) noexcept nogil

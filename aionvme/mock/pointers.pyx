@@ -9,7 +9,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
 
-from aionvme.mock.iommu cimport iova_translate
+from aionvme.mock.iommu cimport IOVA_READ, IOVA_WRITE, iova_translate
+from aionvme.mock.remote cimport remote_fetch, remote_piece, remote_read
 from aionvme.mock.rings cimport (
     DATA_SGL_LENGTH, DATA_TRANSFER_ERROR, DNR, INTERNAL_ERROR, INVALID_CMB_USE, INVALID_FIELD,
     INVALID_PRP_OFFSET, INVALID_SGL_COUNT, INVALID_SGL_SEGMENT, METADATA_SGL_LENGTH, SGL_GRANULARITY,
@@ -19,6 +20,7 @@ from aionvme.mock.rings cimport (
 cdef enum:
     SEGMENTS_MOST = 1 << 20     # more pieces than any list that ends
     DESCRIPTORS_MOST = 1 << 20
+    ENTRIES_AT_ONCE = 64        # of a PRP list
 
 # Descriptor type and subtype, the last byte of a descriptor: subtype 0 is an address.
 cdef enum:
@@ -82,13 +84,16 @@ cdef uint16_t _append(Segments *segments, uint8_t *memory, size_t nbytes) noexce
     return SUCCESS
 
 
-cdef uint16_t _add_segment(Core *core, Segments *segments, uint64_t iova, size_t nbytes) noexcept nogil:
+cdef uint16_t _add_segment(Core *core, Segments *segments, uint64_t iova, size_t nbytes,
+                           bint sending) noexcept nogil:
     """Appends what the IOMMU has at an address."""
     cdef size_t run
     cdef uint8_t *memory
     cdef uint16_t status
     while nbytes:
-        memory = iova_translate(&core.map, iova, nbytes, &run)
+        memory = iova_translate(&core.map, iova, nbytes, &run, IOVA_READ if sending else IOVA_WRITE)
+        if memory == NULL and run:
+            memory = remote_piece(core, iova, run, sending)
         if memory == NULL:
             return DATA_TRANSFER_ERROR
         if core.cmb != NULL and core.cmb <= memory < core.cmb + core.cmb_bytes:
@@ -106,12 +111,14 @@ cdef uint16_t _copy_in(Core *core, uint64_t iova, void *data, size_t nbytes) noe
     cdef size_t run
     cdef uint8_t *memory
     while nbytes:
-        memory = iova_translate(&core.map, iova, nbytes, &run)
+        memory = iova_translate(&core.map, iova, nbytes, &run, IOVA_READ)
         if memory == NULL:
-            return DATA_TRANSFER_ERROR
-        if core.cmb != NULL and core.cmb <= memory < core.cmb + core.cmb_bytes:
+            if run == 0 or remote_read(core, iova, data, run) < 0:
+                return DATA_TRANSFER_ERROR
+        elif core.cmb != NULL and core.cmb <= memory < core.cmb + core.cmb_bytes:
             return INVALID_CMB_USE | DNR
-        memcpy(data, memory, run)
+        else:
+            memcpy(data, memory, run)
         data = <uint8_t *>data + run
         iova += run
         nbytes -= run
@@ -153,33 +160,37 @@ cdef void cursor_copy(Cursor *cursor, uint8_t *data, size_t nbytes, bint to_host
 
 # -- PRPs ----------------------------------------------------------------------------------------------------
 
-cdef uint16_t _map_list(Core *core, uint64_t entry_iova, size_t nbytes) noexcept nogil:
+cdef uint16_t _map_list(Core *core, uint64_t list_iova, size_t nbytes, bint sending) noexcept nogil:
     """PRP list: entries of whole pages. The last entry of a page points to the next page of the list when
     more than one page of data is still to be described there."""
     cdef uint64_t page = <uint64_t>1 << core.page_shift
-    cdef uint64_t entry
+    cdef uint64_t[ENTRIES_AT_ONCE] entries
+    cdef uint64_t count, here, i
     cdef uint16_t status
     cdef size_t chunk
     while nbytes:
-        status = _copy_in(core, entry_iova, &entry, 8)
+        # As many as are needed, and as there are up to the end of their page.
+        here = (page - (list_iova & (page - 1))) // 8
+        count = min(min((nbytes + page - 1) // page, here), <uint64_t>ENTRIES_AT_ONCE)
+        status = _copy_in(core, list_iova, entries, count * 8)
         if status:
             return status
-        if entry & (page - 1):
-            return INVALID_PRP_OFFSET | DNR
-        if (entry_iova + 8) & (page - 1) == 0 and nbytes > page:
-            entry_iova = entry
-            continue
-        chunk = min(nbytes, <size_t>page)
-        status = _add_segment(core, &core.data, entry, chunk)
-        if status:
-            return status
-        nbytes -= chunk
-        entry_iova += 8
+        list_iova += count * 8
+        for i in range(count):
+            if entries[i] & (page - 1):
+                return INVALID_PRP_OFFSET | DNR
+            if i + 1 == here and nbytes > page:
+                list_iova = entries[i]
+                break
+            chunk = min(nbytes, <size_t>page)
+            status = _add_segment(core, &core.data, entries[i], chunk, sending)
+            if status:
+                return status
+            nbytes -= chunk
     return SUCCESS
 
 
-cdef uint16_t map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes) noexcept nogil:
-    """Finds the memory of a transfer; `core.data` has it. Nothing is read or written but the PRP list."""
+cdef uint16_t _map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes, bint sending) noexcept nogil:
     cdef uint64_t page = <uint64_t>1 << core.page_shift
     cdef size_t first = min(nbytes, <size_t>(page - (prp1 & (page - 1))))
     cdef uint16_t status
@@ -187,16 +198,22 @@ cdef uint16_t map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes) 
     core.data.buckets = False
     if prp1 & 3:
         return INVALID_PRP_OFFSET | DNR
-    status = _add_segment(core, &core.data, prp1, first)
+    status = _add_segment(core, &core.data, prp1, first, sending)
     if status or first == nbytes:
         return status
     nbytes -= first
     if nbytes > page:
         # PRP2 points into a list, to a qword.
-        return INVALID_PRP_OFFSET | DNR if prp2 & 7 else _map_list(core, prp2, nbytes)
+        return INVALID_PRP_OFFSET | DNR if prp2 & 7 else _map_list(core, prp2, nbytes, sending)
     if prp2 & (page - 1):
         return INVALID_PRP_OFFSET | DNR
-    return _add_segment(core, &core.data, prp2, nbytes)
+    return _add_segment(core, &core.data, prp2, nbytes, sending)
+
+
+cdef uint16_t map_prps(Core *core, uint64_t prp1, uint64_t prp2, size_t nbytes, bint sending) noexcept nogil:
+    """Finds the memory of a transfer; `core.data` has it. Nothing is read or written but the PRP list."""
+    cdef uint16_t status = _map_prps(core, prp1, prp2, nbytes, sending)
+    return remote_fetch(core, status) if core.npieces else status
 
 
 # -- SGLs ----------------------------------------------------------------------------------------------------
@@ -218,7 +235,7 @@ cdef uint16_t _add_block(Core *core, Walk *walk, const Descriptor *one) noexcept
     if one.kind == BIT_BUCKET:
         walk.segments.buckets = True
         return _append(walk.segments, NULL, part)
-    return _add_segment(core, walk.segments, one.address, part)
+    return _add_segment(core, walk.segments, one.address, part, walk.sending)
 
 
 cdef uint16_t _check_kind(const Core *core, const Descriptor *one) noexcept nogil:
@@ -282,7 +299,7 @@ cdef uint16_t _map_sgl(Core *core, Segments *segments, const Descriptor *first, 
         status = _walk_segment(core, &walk, &pointer, &more)
     if status == SUCCESS and walk.left:
         return too_short | DNR
-    return status
+    return remote_fetch(core, status) if core.npieces else status
 
 
 cdef uint16_t map_data(Core *core, const Sqe *sqe, size_t nbytes, bint sending) noexcept nogil:
@@ -290,7 +307,7 @@ cdef uint16_t map_data(Core *core, const Sqe *sqe, size_t nbytes, bint sending) 
     cdef uint8_t psdt = sqe.flags >> 6
     cdef Descriptor first
     if psdt == 0:
-        return map_prps(core, sqe.prp1, sqe.prp2, nbytes)
+        return map_prps(core, sqe.prp1, sqe.prp2, nbytes, sending)
     if psdt == 3 or core.limits.sgls & SGLS_SUPPORT == 0:
         return INVALID_FIELD | DNR
     if psdt == 2 and not core.limits.sgls & SGLS_MPTR_SGL:
@@ -316,4 +333,5 @@ cdef uint16_t map_metadata(Core *core, const Sqe *sqe, size_t nbytes, bint sendi
     # Any byte will do where SGLS says so, and then with an SGL only (Base 2.0, 3.3.3.1).
     if sqe.mptr & 3 and not (psdt == 1 and core.limits.sgls & SGLS_MPTR):
         return INVALID_FIELD | DNR
-    return _add_segment(core, &core.meta, sqe.mptr, nbytes)
+    status = _add_segment(core, &core.meta, sqe.mptr, nbytes, sending)
+    return remote_fetch(core, status) if core.npieces else status

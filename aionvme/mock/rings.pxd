@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from aionvme.mock.iommu cimport IovaMap, iova_translate
+from aionvme.mock.iommu cimport IOVA_READ, IOVA_WRITE, IovaMap, iova_translate
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
 cdef extern from "../mock/order.h" nogil:
@@ -200,6 +200,14 @@ cdef struct Segments:
     bint buckets            # some are bit buckets, with base NULL
 
 
+# Memory of ours that stands for the host's (remote.pxd).
+cdef struct RemotePiece:
+    uint64_t iova
+    uint8_t *memory
+    size_t nbytes
+    bint to_host
+
+
 # What a controller can be told to do and not to do (Identify says the same).
 cdef struct Limits:
     uint32_t oncs
@@ -279,6 +287,11 @@ cdef struct Arbiter:
 
 cdef struct Core:
     IovaMap map
+    void *peer              # the object that is asked for memory without an address, or NULL
+    RemotePiece *pieces     # of the command in hand
+    size_t npieces
+    size_t nfetched
+    size_t pieces_capacity
     Arbiter arbiter
     volatile uint8_t *bar
     volatile uint32_t want  # threads that wait for the data plane to stand still
@@ -337,32 +350,34 @@ cdef inline bint is_busy(const Sq *sq, uint16_t cid) noexcept nogil:
     return sq.nbusy != 0 and (sq.busy[cid >> 6] >> (cid & 63)) & 1
 
 
-cdef inline uint8_t *sq_entry(Core *core, Sq *sq) noexcept nogil:
-    # The entry at the head, or NULL when the IOMMU has nothing there.
+cdef inline uint8_t *sq_entry(Core *core, Sq *sq, bint *remote) noexcept nogil:
+    # The entry at the head; NULL where the host has to be asked for it, and (`remote` is false) where nothing is.
     cdef size_t run = 0
     cdef size_t nbytes = <size_t>sq.entries * SQE_BYTES
     cdef uint8_t *found
     if sq.epoch != core.map.epoch:
-        found = iova_translate(&core.map, sq.base, nbytes, &run)
+        found = iova_translate(&core.map, sq.base, nbytes, &run, IOVA_READ)
         sq.memory = found if run == nbytes else NULL
         sq.epoch = core.map.epoch
     if sq.memory != NULL:
         return sq.memory + <size_t>sq.head * SQE_BYTES
-    found = iova_translate(&core.map, sq.base + <uint64_t>sq.head * SQE_BYTES, SQE_BYTES, &run)
+    found = iova_translate(&core.map, sq.base + <uint64_t>sq.head * SQE_BYTES, SQE_BYTES, &run, IOVA_READ)
+    remote[0] = found == NULL and run == SQE_BYTES
     return found if run == SQE_BYTES else NULL
 
 
-cdef inline uint8_t *cq_entry(Core *core, Cq *cq) noexcept nogil:
+cdef inline uint8_t *cq_entry(Core *core, Cq *cq, bint *remote) noexcept nogil:
     cdef size_t run = 0
     cdef size_t nbytes = <size_t>cq.entries * CQE_BYTES
     cdef uint8_t *found
     if cq.epoch != core.map.epoch:
-        found = iova_translate(&core.map, cq.base, nbytes, &run)
+        found = iova_translate(&core.map, cq.base, nbytes, &run, IOVA_WRITE)
         cq.memory = found if run == nbytes else NULL
         cq.epoch = core.map.epoch
     if cq.memory != NULL:
         return cq.memory + <size_t>cq.tail * CQE_BYTES
-    found = iova_translate(&core.map, cq.base + <uint64_t>cq.tail * CQE_BYTES, CQE_BYTES, &run)
+    found = iova_translate(&core.map, cq.base + <uint64_t>cq.tail * CQE_BYTES, CQE_BYTES, &run, IOVA_WRITE)
+    remote[0] = found == NULL and run == CQE_BYTES
     return found if run == CQE_BYTES else NULL
 
 
@@ -402,13 +417,15 @@ cdef inline void cq_look(Core *core, Cq *cq) noexcept nogil:
 
 cdef inline void cq_store(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
     # Stores one entry into a queue that has room: body, barrier, then the dword with the phase.
-    cdef uint8_t *entry = cq_entry(core, cq)
-    if entry == NULL:
+    cdef bint remote = False
+    cdef uint8_t *entry = cq_entry(core, cq, &remote)
+    if entry != NULL:
+        memcpy(entry, cqe, 12)
+        mock_order_cqe_before_phase()
+        aio_mmio_write32(entry + 12, cqe.cid_status | <uint32_t>cq.phase << 16)
+    elif not remote or cq_store_remote(core, cq, cqe) < 0:
         core.fatal = True
         return
-    memcpy(entry, cqe, 12)
-    mock_order_cqe_before_phase()
-    aio_mmio_write32(entry + 12, cqe.cid_status | <uint32_t>cq.phase << 16)
     cq.tail = cq_next(cq, cq.tail)
     if cq.tail == 0:
         cq.phase ^= 1
@@ -455,6 +472,7 @@ cdef void shadow_cq(Core *core, Cq *cq) noexcept nogil
 cdef void look_at_all(Core *core) noexcept nogil
 cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogil
 cdef void ask_for_doorbells(Core *core) noexcept nogil
+cdef int cq_store_remote(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil
 cdef int cq_defer(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil
 

@@ -6,10 +6,18 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove, memset
 
-from aionvme.mock.iommu cimport iova_clear, iova_translate
+from aionvme.mock.iommu cimport IOVA_BOTH, iova_clear, iova_translate
+from aionvme.mock.remote cimport remote_write
 
 cdef enum:
     BUSY_WORDS = 65536 // 64
+
+
+cdef int cq_store_remote(Core *core, Cq *cq, const Cqe *cqe) noexcept nogil:
+    """All of an entry at once, in memory that there is no pointer to: the host is asked to write it."""
+    cdef Cqe entry = cqe[0]
+    entry.cid_status |= <uint32_t>cq.phase << 16
+    return remote_write(core, cq.base + <uint64_t>cq.tail * CQE_BYTES, &entry, sizeof(Cqe))
 
 
 cdef void cq_drain(Core *core, Cq *cq) noexcept nogil:
@@ -87,9 +95,9 @@ cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogi
     core.shadow_iova, core.eventidx_iova = iova, eventidx
     core.shadow = core.eventidx = NULL
     if iova:
-        core.shadow = iova_translate(&core.map, iova, nbytes, &run)
-        core.eventidx = iova_translate(&core.map, eventidx, nbytes, &event_run)
-    if run != nbytes or event_run != nbytes:
+        core.shadow = iova_translate(&core.map, iova, nbytes, &run, IOVA_BOTH)
+        core.eventidx = iova_translate(&core.map, eventidx, nbytes, &event_run, IOVA_BOTH)
+    if run != nbytes or event_run != nbytes or core.shadow == NULL or core.eventidx == NULL:
         core.shadow = core.eventidx = NULL
     for i in range(core.nqueues):
         if core.sqs[i] != NULL and core.sqs[i].live:
@@ -258,6 +266,9 @@ cdef void core_free(Core *core) noexcept nogil:
     free(core.cqs)
     free(core.data.items)
     free(core.meta.items)
+    for i in range(<uint32_t>core.npieces):
+        free(core.pieces[i].memory)
+    free(core.pieces)
     free(core.stage)
     free(core.rules)
     free(core.kept)

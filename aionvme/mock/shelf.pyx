@@ -50,8 +50,9 @@ cdef class Shelf:
         pthread_mutex_init(&self.mutex, NULL)
 
     def __enter__(self):
-        # Who holds it never asks for the interpreter's lock, so this may wait with it.
-        pthread_mutex_lock(&self.mutex)
+        # Who holds it may ask for the interpreter's lock (remote.pyx).
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
         return self
 
     def __exit__(self, *_exc):

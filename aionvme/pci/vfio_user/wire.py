@@ -166,6 +166,7 @@ class Capabilities:
         pgsizes: Page sizes of mappings that it takes, or'ed.
         twin_socket: Whether it can do with a second socket for what the server asks.
         write_multiple: Whether it takes VFIO_USER_REGION_WRITE_MULTI.
+        named: Which of these it named; the others have their defaults.
     """
 
     max_msg_fds: int = 1
@@ -174,6 +175,7 @@ class Capabilities:
     pgsizes: int = 4096
     twin_socket: bool = False
     write_multiple: bool = False
+    named: frozenset[str] = frozenset()
 
 
 def version(capabilities: dict[str, Any], minor: int = VERSION_MINOR) -> bytes:
@@ -207,7 +209,7 @@ def parse_version(payload: bytes) -> tuple[int, int, Capabilities]:
 def _capabilities(said: dict[str, Any]) -> Capabilities:
     found: dict[str, Any] = {}
     for field in attrs.fields(Capabilities):
-        if field.name not in said:
+        if field.name not in said or field.name == "named":
             continue
         value = said[field.name]
         if field.name == "twin_socket":
@@ -217,4 +219,4 @@ def _capabilities(said: dict[str, Any]) -> Capabilities:
         elif isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 64:
             raise MessageError(f"the capability {field.name} is {value!r}, not a number above 0")
         found[field.name] = value
-    return Capabilities(**found)
+    return Capabilities(**found, named=frozenset(found))

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import struct
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from aionvme.mock import MockController, MockFunction
@@ -39,18 +39,14 @@ class Cqe(NamedTuple):
         return self.status & 0x7FF
 
 
-class Memory:
-    """Memory that the function may reach, cut into pages that are never given back."""
+class Pages:
+    """Memory that a function may reach, cut into pages that are never given back."""
 
-    def __init__(self, function: MockFunction, nbytes: int, iova: int = IOVA) -> None:
-        self.bytes = mmap.mmap(-1, nbytes)
-        self.nbytes = nbytes
+    def __init__(self, memory: mmap.mmap, iova: int = IOVA) -> None:
+        self.bytes = memory
+        self.nbytes = len(memory)
         self.iova = iova
-        self._anchor = ctypes.c_char.from_buffer(self.bytes)
         self._next = 0
-        self.function = function
-        self.address = ctypes.addressof(self._anchor)
-        function.map_dma(self.address, nbytes, iova)
 
     def take(self, npages: int) -> int:
         """Offset of the first of some pages."""
@@ -63,6 +59,17 @@ class Memory:
         """All that was taken from this offset on is zeroed and may be taken again."""
         self.bytes[offset : self._next] = bytes(self._next - offset)
         self._next = offset
+
+
+class Memory(Pages):
+    """Memory of this process that is mapped for a function."""
+
+    def __init__(self, function: MockFunction, nbytes: int, iova: int = IOVA) -> None:
+        super().__init__(mmap.mmap(-1, nbytes), iova)
+        self._anchor = ctypes.c_char.from_buffer(self.bytes)
+        self.function = function
+        self.address = ctypes.addressof(self._anchor)
+        function.map_dma(self.address, nbytes, iova)
 
     def unmap(self) -> None:
         """Takes it from the function."""
@@ -139,12 +146,29 @@ class Queue:
 
 
 class Raw:
-    """A driver of a mock that is as small as can be."""
+    """A driver of a mock that is as small as can be.
 
-    def __init__(self, mock: MockController, *, memory: int = 8 << 20, owned: bool = False) -> None:
+    Args:
+        mock: The mock, which it opens.
+        memory: Bytes of memory for everything.
+        owned: Closing the function closes the mock.
+        reached: A function and its memory, where it is not opened here.
+    """
+
+    def __init__(
+        self,
+        mock: MockController,
+        *,
+        memory: int = 8 << 20,
+        owned: bool = False,
+        reached: tuple[Any, Any] | None = None,
+    ) -> None:
         self.mock = mock
-        self.function = mock.open(owned=owned)
-        self.memory = Memory(self.function, memory)
+        if reached is not None:
+            self.function, self.memory = reached
+        else:
+            self.function = mock.open(owned=owned)
+            self.memory = Memory(self.function, memory)
         self.stride = 4 << (self.function.read64(CAP) >> 32 & 0xF)
         self.page = self.memory.take(1)
         self.page_iova = self.memory.iova + self.page

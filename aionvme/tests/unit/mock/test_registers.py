@@ -173,6 +173,54 @@ def test_function_level_reset(raw: Raw) -> None:
     assert raw.identify(1)[0].status == 0
 
 
+def test_function_level_reset_by_configuration_space(raw: Raw) -> None:
+    """Device Control, bit 15: the same, and the bit reads as 0; the other bits of that byte alone do nothing."""
+    control = raw.function.config_read(0x68, 2)
+    raw.function.config_write(0x68, control)
+    raw.function.config_write(0x69, control[1:])
+    assert raw.function.read32(CSTS) == 1
+    raw.function.config_write(0x68, bytes((control[0], control[1] | 0x80)))
+    assert (raw.function.read32(CC), raw.function.read32(CSTS), raw.function.read32(AQA)) == (0, 0, 0)
+    assert raw.function.config_read(4, 2) == b"\0\0"
+    assert raw.function.config_read(0x68, 2) == control
+    raw.enable()
+    assert raw.identify(1)[0].status == 0
+
+
+def test_power_state(raw: Raw) -> None:
+    """In D3hot the function reaches no memory; back in D0 it goes on where it was."""
+    raw.function.config_write(0x44, b"\x03")
+    raw.admin.post(0x06, prp1=raw.page_iova, cdw10=1)
+    raw.function.config_write(0x44, b"\x00")
+    raw.admin.ring()
+    assert raw.admin.wait()[0].status == 0
+    raw.function.config_write(0x44, b"\x03")
+    raw.admin.post(0x06, prp1=raw.page_iova, cdw10=1)
+    raw.admin.ring()
+    raw.step()
+    assert raw.function.read32(CSTS) & 2
+
+
+def test_pci_capabilities(raw: Raw) -> None:
+    """Power management, MSI-X and PCI Express as they have to be; no interrupt pin, as there is no INTx."""
+    read = raw.function.config_read
+    assert read(0x3D, 1) == b"\0"
+    assert int.from_bytes(read(0x42, 2), "little") & 7 == 3
+    assert int.from_bytes(read(0x44, 2), "little") & 8  # nothing is lost on the way back from D3hot
+    assert int.from_bytes(read(0x62, 2), "little") == 2  # an endpoint, version 2
+    assert int.from_bytes(read(0x64, 4), "little") >> 28 & 1  # function level reset
+    vectors = (int.from_bytes(read(0x52, 2), "little") & 0x7FF) + 1
+    table, pending = (int.from_bytes(read(at, 4), "little") for at in (0x54, 0x58))
+    assert vectors == raw.function.num_irqs
+    assert table % 4096 == 0 and pending >= table + 16 * vectors
+    written = bytes([0xFF] * 256)
+    before = read(0, 256)
+    raw.function.config_write(0, written[:0x69] + b"\x7f" + written[0x6A:])
+    changed = bytes(a ^ b for a, b in zip(before, read(0, 256), strict=True))
+    writable = {0x04, 0x05, 0x0C, 0x3C, 0x44, 0x53, 0x68, 0x69, 0x70, 0x88, 0x90, *range(0x10, 0x18)}
+    assert {at for at in range(256) if changed[at]} <= writable
+
+
 def test_configuration_space(raw: Raw) -> None:
     """Class, ids and the chain of capabilities are there; read-only bytes can't be changed."""
     read = raw.function.config_read

@@ -1,0 +1,94 @@
+"""Owns `aionvme mock serve`: a mock that drivers in other processes use, until it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aionvme.cli import console
+from aionvme.errors import UsageError
+from aionvme.mock import MockController
+
+__all__ = ["serve"]
+
+
+class Doorbells(StrEnum):
+    """How a driver rings them."""
+
+    MAPPED = "mapped"
+    MESSAGE = "message"
+
+
+def serve(
+    socket: Annotated[Path, typer.Option(help="The folder of the socket `cntrl`; made if there is none.")],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Further options of the mock, as in docs/mock.md."),
+    ] = None,
+    storage: Annotated[
+        Path | None, typer.Option(help="A file that holds all namespaces, and survives. By default: memory.")
+    ] = None,
+    namespaces: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
+    size: Annotated[str | None, typer.Option(help="Bytes of each, such as 1GiB. By default 64MiB.")] = None,
+    lba: Annotated[str | None, typer.Option(help="Bytes of a block. By default 512.")] = None,
+    doorbells: Annotated[
+        Doorbells,
+        typer.Option(help="mapped: stores that are looked for. message: messages that wake the mock."),
+    ] = Doorbells.MAPPED,
+) -> None:
+    """Serve a mock controller by vfio-user, to QEMU's vfio-user-pci, to SPDK, or to aionvme itself.
+
+    One driver at a time; when one has gone, the next may come. Ctrl-C or SIGTERM ends it.
+    """
+    options = _options(more or []) | {
+        key: str(value)
+        for key, value in (("storage", storage), ("namespaces", namespaces), ("size", size), ("lba", lba))
+        if value is not None
+    }
+    with _told_to_end() as end, MockController.from_options(options) as mock:
+        with mock.serve(socket, doorbells=doorbells.value) as serving:
+            console.result(f"Serving at {serving.path}", "bold")
+            console.facts(_facts(mock))
+            console.note(f"Try it: `aionvme hello vfio-user:{socket}`. Ctrl-C ends it.")
+            end.wait()
+        console.result("Ended.")
+
+
+def _options(texts: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key in options:
+            raise UsageError(f"{text!r} is no option of the mock: each is written KEY=VALUE, and once")
+        options[key] = value
+    return options
+
+
+def _facts(mock: MockController) -> list[tuple[str, str]]:
+    options = mock.options
+    rows = [("serial", options.serial), ("storage", str(options.storage or "memory"))]
+    for number, namespace in enumerate(options.namespaces, 1):
+        extent = f"{namespace.nblocks} blocks of {namespace.lba} bytes"
+        rows.append((f"namespace {number}", f"{console.size(namespace.size)}, {extent}"))
+    return rows
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, inside."""
+    end = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda *_: end.set())
+    try:
+        yield end
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
