@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking
 from aionvme.cli.manage import manage
+from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
@@ -86,6 +87,7 @@ app.command("list", cls=_Command)(listing.list_)
 app.command("bind", cls=_Command)(binding.bind)
 app.command("unbind", cls=_Command)(binding.unbind)
 app.command("manage", cls=_Command)(manage)
+app.command("perf", cls=_Command)(perf)
 
 mock = typer.Typer(
     no_args_is_help=True,

@@ -73,7 +73,8 @@ def open_vfio_user(address: VfioUserAddress) -> VfioUserFunction:
             f"{error}: is it a vfio-user server, and free? One serves one client at a time"
         ) from None
     except OSError as error:
-        raise AddressError(f"{address}: cannot be opened: {error.strerror or error}") from error
+        why = str(error.strerror or error).removeprefix(f"{address}: ")
+        raise AddressError(f"{address}: cannot be opened: {why}") from error
 
 
 def _connect(address: VfioUserAddress) -> socket.socket:
