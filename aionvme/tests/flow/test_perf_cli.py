@@ -40,7 +40,7 @@ def figures(*words: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["await", "callback"])
+@pytest.mark.parametrize("mode", ["await", "callback", "batch"])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_json(mode: str, loop: str) -> None:
     """The report is JSON, says what was run, and its figures agree with one another."""
@@ -51,6 +51,9 @@ def test_json(mode: str, loop: str) -> None:
     assert commands["completed"] > 0
     assert rates["commands_per_second"] == pytest.approx(commands["completed"] / found["seconds"])
     assert rates["bytes_per_second"] == pytest.approx(8192 * rates["commands_per_second"])
+    if mode == "batch":
+        assert (found["latency_us"], "latency_us" in found["not_measured"]) == (None, True)
+        return
     times = found["latency_us"]
     assert times["min"] <= times["mean"] <= times["max"]
     known = [value for name, value in times.items() if name.startswith("p") and value is not None]
@@ -122,7 +125,7 @@ class _OnATerminal:
         return status, out
 
 
-@pytest.mark.parametrize("mode", ["await", "callback"])
+@pytest.mark.parametrize("mode", ["await", "callback", "batch"])
 def test_ctrl_c_reports_what_was_measured(mode: str) -> None:
     """Each second has its line; Ctrl-C ends it in order, with the report so far and status 130."""
     words = ["perf", "mock:", "-t", "60", "--warmup", "0", "--mode", mode, "--json"]
