@@ -164,6 +164,8 @@ class Raw:
         reached: tuple[Any, Any] | None = None,
     ) -> None:
         self.mock = mock
+        self.function: MockFunction
+        self.memory: Memory
         if reached is not None:
             self.function, self.memory = reached
         else:
