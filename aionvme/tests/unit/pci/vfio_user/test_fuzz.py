@@ -125,7 +125,7 @@ def _use(function: VfioUserFunction, eventfd: int) -> None:
         lambda: function.set_irqs([eventfd] * min(function.num_irqs, 3)),
         lambda: function.map_dma(address_of(memory), 2 * PAGE, IOVA),
         lambda: function.read32(0x1C),
-        lambda: function.map_bar(2),
+        lambda: function.map_bar(2, 0, PAGE),
         function.reset,
         lambda: function.set_bus_master(True),
         lambda: function.unmap_dma(IOVA, 2 * PAGE),
