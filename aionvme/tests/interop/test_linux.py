@@ -200,6 +200,22 @@ def test_a_namespace_is_deleted_and_created(linux: Guest) -> None:
     linux.steps.succeeded("works-namespaces")
 
 
+@pytest.mark.asyncio
+async def test_our_driver_may_come_next(linux: Guest) -> None:
+    """When the guest is gone our own driver is served, and reads what the guest wrote and how it was left."""
+    async with aionvme.connect(f"vfio-user:{linux.served.socket}") as ctrlr:
+        namespace = ctrlr.namespaces[1]
+        async with ctrlr.alloc_io_qpair(depth=8) as qp:
+            with ctrlr.dma_alloc(1 << 20) as buffer:
+                await qp.read(namespace, buffer, 0, (1 << 20) // namespace.block_size)
+                found = sha256(buffer).hexdigest()
+        smart = await ctrlr.get_log_page(2)
+    with linux.served.storage.open("rb") as storage:
+        assert found == sha256(storage.read(1 << 20)).hexdigest()
+    assert (smart.power_cycles, smart.unsafe_shutdowns) == (1, 0)
+    assert smart.host_write_commands > linux.steps.succeeded("smart-log-after").json["host_write_commands"]
+
+
 def test_the_kernel_complains_of_nothing(linux: Guest) -> None:
     """There is no timeout, abort, I/O error or warning in the kernel's messages."""
     said = linux.steps.succeeded("dmesg").text + linux.console
