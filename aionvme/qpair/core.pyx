@@ -10,16 +10,17 @@ What is resumed may do anything: submit, cancel, close, reset, raise. Nothing is
 """
 
 import asyncio
-import threading
 import weakref
 from contextvars import copy_context
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.batch cimport Batch
 from aionvme.qpair.clock cimport now_ns
+from aionvme.qpair.here cimport aio_call_bare, aio_this_thread
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
@@ -30,7 +31,6 @@ from aionvme.qpair.waking import call_weakly
 
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _current_task = asyncio.current_task
-cdef object _get_ident = threading.get_ident
 
 cdef enum:
     RESUMES_PER_TURN = 128
@@ -70,7 +70,7 @@ cdef class QueuePair(Waking):
         self.default_timeout = default_timeout or 0.0
         self.abort_timeout = abort_timeout
         self.batching = (self.mode != MANUAL) if batching is None else batching
-        self.thread = _get_ident()
+        self.thread = aio_this_thread()
         self.name_ = name or self.describe()
         self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
         self.idle_waiters = []
@@ -120,9 +120,9 @@ cdef class QueuePair(Waking):
         cdef object running
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
-        if <unsigned long>_get_ident() != self.thread:
+        if aio_this_thread() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread: {self._instead()}")
-        running = _get_running_loop()
+        running = aio_call_bare(<PyObject *>_get_running_loop)
         if running is not self.loop and (running is not None or self.mode != MANUAL):
             raise WrongLoopError(f"{self!r} belongs to another event loop: {self._instead()}")
         return 0
@@ -315,14 +315,14 @@ cdef class QueuePair(Waking):
         """
         cdef int count
         cdef bint directly
-        if <unsigned long>_get_ident() != self.thread:
+        if aio_this_thread() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread")
         if self.unpolled is not None:
             self.unpolled.cancel()
             self.unpolled = None
         if self.delivering:
             return 0
-        directly = self.loop is None or _get_running_loop() is not self.loop or _current_task(self.loop) is None
+        directly = self.loop is None or aio_call_bare(<PyObject *>_get_running_loop) is not self.loop or _current_task(self.loop) is None
         if self.next_deadline_ns and now_ns() >= self.next_deadline_ns:
             self._on_timer()
         try:

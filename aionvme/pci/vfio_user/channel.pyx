@@ -11,6 +11,7 @@ import time
 
 import attrs
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, ENOMEM, ETIMEDOUT, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -258,9 +259,7 @@ cdef class Channel:
                 with nogil:
                     result = self.receive_some(&message, deadline_ns)
                     number = errno
-                if result == INTERRUPTED:
-                    # So that the interpreter sees to the signal.
-                    time.sleep(0)
+                PyErr_CheckSignals()
             if result != WHOLE:
                 raise _error(result, number, message.head.size)
             header = wire.Header.from_buffer_copy((<uint8_t *>&message.head)[:HEADER_BYTES])

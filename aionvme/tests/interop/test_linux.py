@@ -19,6 +19,9 @@ from tools.interop import beside
 READS, WRITES = 0, 4
 LBA_OUT_OF_RANGE = 0x80
 DNR = 0x4000
+# Of QEMU's trace: what the guest wrote to a doorbell and QEMU passed on, since it is not mapped.
+RUNG = re.compile(r"^vfio_region_write .*:region0\+0x1[0-9a-f]{3},", re.MULTILINE)
+ASKED = re.compile(r"^vfio_user_recv_request ", re.MULTILINE)
 # What the kernel says when a controller does not do what it is asked to.
 COMPLAINTS = re.compile(
     r"nvme.*(timeout|abort|fail|is down|invalid id|dead|I/O Error)|BUG:|WARNING:|Call Trace"
@@ -157,11 +160,18 @@ def test_a_read_beyond_the_end_is_refused(linux: Guest) -> None:
     assert (entry["nsid"], entry["lba"]) == (2, 0xFFFFFFFF)
 
 
+def test_doorbells_and_memory_are_reached_as_agreed(linux: Guest) -> None:
+    """Doorbells are messages only where they are not mapped, and the server asks for memory only where that is not."""
+    rung, asked = len(RUNG.findall(linux.trace)), len(ASKED.findall(linux.trace))
+    assert rung > 500 if linux.way.doorbells == "message" else not rung
+    assert asked > 500 if not linux.way.shared else not asked
+
+
 def test_the_kernel_asks_for_shadow_doorbells_where_there_are_any(linux: Guest) -> None:
     """Brought up anew, the driver identifies the controller, and configures doorbell buffers only where it may."""
     asked = linux.steps.succeeded("admin-commands").text
     assert "nvme_admin_identify" in asked and "nvme_admin_create_sq" in asked
-    assert ("nvme_admin_dbbuf" in asked) == linux.served.options["shadow_doorbells"]
+    assert ("nvme_admin_dbbuf" in asked) == linux.way.shadow
 
 
 @pytest.mark.parametrize("name", ["reset", "function-reset", "rebind"])

@@ -35,6 +35,9 @@ PAGE = 4096
 BAR_BYTES = 2 * PAGE
 CONFIG = 7
 PATIENCE = 5.0
+IOVA = 1 << 20
+# Bits of the command register, and of the control register of MSI-X.
+MASTER, MEMORY, ENABLE = 4, 2, 0x8000
 
 
 @attrs.frozen
@@ -56,6 +59,10 @@ class Asked:
     @property
     def command(self) -> int:
         return self.header[1]
+
+    @property
+    def is_reply(self) -> bool:
+        return self.header[3] & 0xF == REPLY
 
     @property
     def payload(self) -> bytes:
@@ -112,6 +119,7 @@ class Server:
         self.maps: dict[int, tuple[int, int, int | None]] = {}
         self.irq_fds: dict[tuple[int, int], int] = {}
         self.client: socket.socket | None = None
+        self._fds: list[int] = []  # of the client's, which are closed when it goes
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         self._listener.listen(1)
@@ -143,10 +151,12 @@ class Server:
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Sends bytes of the server's own."""
-        assert self.client is not None
+        client = self.client
+        assert client is not None
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        sent = self.client.sendmsg([data], control)
-        self.client.sendall(data[sent:])
+        sent = client.sendmsg([data], control)
+        if sent < len(data):
+            client.sendall(data[sent:])
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         """Waits until something holds that the server's thread brings about; gives what it is."""
@@ -183,11 +193,8 @@ class Server:
                     self._changed.notify_all()
 
     def _let_go(self) -> None:
-        for _, _, fd in self.maps.values():
-            if fd is not None:
-                os.close(fd)
-        for fd in self.irq_fds.values():
-            os.close(fd)
+        while self._fds:
+            os.close(self._fds.pop())
         self.maps, self.irq_fds = {}, {}
 
     def _receive(self) -> Asked | None:
@@ -202,11 +209,11 @@ class Server:
             raw += piece
             for _, _, data in control:
                 fds += array.array("i", data)
+        self._fds += fds
         return Asked(raw, tuple(fds))
 
     def _handle(self, asked: Asked) -> None:
-        handler = self.handlers.get(asked.command, self.usual)
-        answer = handler(asked)
+        answer = None if asked.is_reply else self.handlers.get(asked.command, self.usual)(asked)
         with self._changed:
             self.seen.append(asked)
             self._changed.notify_all()
@@ -226,9 +233,7 @@ class Server:
                 return asked.answer()
             case 3:
                 _, _, address, size = struct.unpack("<IIQQ", payload)
-                fd = self.maps.pop(address)[2]
-                if fd is not None:
-                    os.close(fd)
+                del self.maps[address]
                 return asked.answer(payload)
             case 4:
                 return asked.answer(struct.pack("<IIII", 16, 3, 9, 5))
@@ -260,8 +265,7 @@ class Server:
             assert len(asked.fds) == count
             self.irq_fds |= {(kind, start + number): fd for number, fd in enumerate(asked.fds)}
             return
-        for key in [key for key in self.irq_fds if key[0] == kind]:
-            os.close(self.irq_fds.pop(key))
+        self.irq_fds = {key: fd for key, fd in self.irq_fds.items() if key[0] != kind}
 
     def _access(self, asked: Asked) -> bytes:
         head = asked.payload[:16]
@@ -279,11 +283,7 @@ class Server:
     ) -> Asked:
         """Sends a command of the server's, and waits for the client's reply."""
         self.send(HEADER.pack(number, command, HEADER.size + len(payload), flags, 0) + payload, fds)
-        return self.wait(lambda: next((asked for asked in self.seen if self._is_reply(asked, number)), None))
-
-    @staticmethod
-    def _is_reply(asked: Asked, number: int) -> bool:
-        return asked.header[3] & 0xF == REPLY and asked.id == number
+        return self.wait(lambda: [asked for asked in self.seen if asked.is_reply and asked.id == number])[-1]
 
 
 def region_info(
@@ -327,3 +327,13 @@ def soon(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.001)
     return found
+
+
+def refuse(number: int) -> Callable[[Asked], bytes]:
+    """Answers a command with an error."""
+    return lambda asked: asked.answer(error=number)
+
+
+def window(address: int, count: int, data: bytes = b"") -> bytes:
+    """What a request of the server's for memory has after its header."""
+    return address.to_bytes(8, "little") + count.to_bytes(8, "little") + data
