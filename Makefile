@@ -16,7 +16,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm lint build full clean
+.PHONY: help demo test test-vm test-interop lint build full clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -34,6 +34,9 @@ test: build ## run the unit and flow tests: no root, no drive
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test
 
+test-interop: build ## run the mock under the Linux kernel's own NVMe driver, in a guest of QEMU 11 (Debian, as test-vm)
+	$(BIN)/python -m tools.interop test
+
 lint: build ## check style, types and stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,7 +49,7 @@ build: $(VENV)/.built ## compile the extension modules in place, in an environme
 full: build ## what is too long for every change: all Pythons, sanitizers, wheel, repeated runs
 	$(BIN)/python -m tools.full
 
-clean: ## delete all that was built; .vm/, the virtual machine's cache, stays
+clean: ## delete all that was built; .vm/, the virtual machines' cache, stays
 	rm -rf build dist *.egg-info .venv .venvs .cache/full .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find aionvme \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete
 	find . -name .vm -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

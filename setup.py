@@ -4,6 +4,8 @@ Everything else is in pyproject.toml. The modules could be listed there (`tool.s
 that table is marked experimental, wants each module twice, translates them one after another, and leaves no
 place for the sanitizers.
 
+All modules say that they need no GIL: on a free-threaded Python it stays off. docs/threads.md says why they may.
+
 AIONVME_SANITIZE, such as "address,undefined", builds with these sanitizers of the C compiler.
 """
 
@@ -53,6 +55,7 @@ class BuildExtensions(build_ext):
         self.parallel = self.parallel or os.cpu_count() or 1
         translated = cythonize(
             [Extension(module.name, module.sources) for module in self.extensions],
+            compiler_directives={"freethreading_compatible": True},
             nthreads=min(self.parallel, len(self.extensions)),
             quiet=True,
         )

@@ -31,6 +31,7 @@ from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover
 from aionvme.pci.dma import DmaBuffer, DmaRegistration
 from aionvme.pci.hotplug import Hotplug, HotplugEvent, hotplug
+from aionvme.qpair.batches import BatchResult
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
@@ -74,6 +75,7 @@ __all__ = [
     "AddressError",
     "ArbMechanism",
     "AsyncEvent",
+    "BatchResult",
     "CommandSpecificError",
     "CommandTimeoutError",
     "CommitAction",

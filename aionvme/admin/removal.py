@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aionvme.admin import bringup
 from aionvme.admin.core import State, logger
 from aionvme.errors import ControllerLostError, NvmeError
+from aionvme.qpair.home import NoAnswer
 
 if TYPE_CHECKING:
     import asyncio
@@ -161,7 +162,9 @@ class Removal:
         if core.state is State.LIVE:
             core.state = State.CLOSING
         for qp in list(core.all_queues()):
-            await qp.wait_idle()
+            # What a loop that does not answer has outstanding ends with the time limit.
+            with contextlib.suppress(NoAnswer):
+                await qp.home.run(qp.wait_idle)
         if core.state is State.CLOSING:
             with contextlib.suppress(NvmeError):
                 await shut_down(core)

@@ -1,4 +1,4 @@
-"""Owns asking a person before data is destroyed."""
+"""Owns when data is somebody's, and asking a person before it is destroyed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ import sys
 from typing import TYPE_CHECKING
 
 from aionvme.cli import console
+from aionvme.errors import AddressError, UsageError
+from aionvme.pci.address import MockAddress, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["can_ask", "confirmed"]
+__all__ = ["can_ask", "confirmed", "is_disposable"]
+
+
+def is_disposable(address: str) -> bool:
+    """Whether what is stored there is gone afterwards anyhow, so that nobody has to be asked.
+
+    Raises:
+        UsageError: It is not an address.
+    """
+    try:
+        parsed = parse_address(address)
+    except AddressError as error:
+        # Not an address at all, unlike one of a device that is not there.
+        raise UsageError(str(error)) from None
+    # With a file behind it a mock has what somebody stored there.
+    return isinstance(parsed, MockAddress) and "storage" not in parsed.options
 
 
 def can_ask() -> bool:

@@ -11,7 +11,7 @@ import typer
 
 import aionvme
 from aionvme.cli import console
-from aionvme.cli.confirm import can_ask, confirmed
+from aionvme.cli.confirm import can_ask, confirmed, is_disposable
 from aionvme.cli.trial import Plan, Trial, run_trial
 from aionvme.errors import AddressError, UsageError
 from aionvme.pci.address import MockAddress, parse_address
@@ -51,7 +51,7 @@ def hello(
     other address, and on a mock with a storage file, it only reads, unless --write is given, and confirmed or
     --yes is given too.
     """
-    disposable = _is_disposable(address)
+    disposable = is_disposable(address)
     _check_storage(address, write)
     if write and not disposable and not yes and not can_ask():
         raise UsageError(
@@ -69,16 +69,6 @@ def hello(
     if trial.mismatch is not None:
         console.error(f"{console.named(address)}: verification failed: {trial.mismatch}")
         raise typer.Exit(console.ERROR)
-
-
-def _is_disposable(address: str) -> bool:
-    try:
-        parsed = parse_address(address)
-    except AddressError as error:
-        # Not an address at all, unlike one of a device that is not there.
-        raise UsageError(str(error)) from None
-    # With a file behind it a mock has what somebody stored there.
-    return isinstance(parsed, MockAddress) and "storage" not in parsed.options
 
 
 def _check_storage(address: str, write: bool) -> None:

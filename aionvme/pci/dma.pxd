@@ -1,5 +1,5 @@
 # DMA memory as a class diagram: arenas mapped for one function, buffers cut from them, foreign memory
-# registered. `function`, `regions`, `translate` and `hold_at` of a DmaSpace are in Mappings.
+# registered. `function`, `translate` and `hold_at` of a DmaSpace are in Mappings.
 from libc.stdint cimport uint8_t, uint64_t
 
 from aionvme.pci.arena cimport Arena, Arenas
@@ -10,7 +10,6 @@ cdef class DmaSpace(Mappings):
     cdef bint _closed
     cdef Arenas _arenas
     cdef list _registrations
-    cdef object _lock             # taken by whoever changes arenas or mappings; never by translate
     cdef object _pending          # what was let go and waits for the lock
     cdef long _forks              # a forked child has neither the memory nor a say about the mappings
     cdef object __weakref__
@@ -33,8 +32,8 @@ cdef class DmaBuffer:
     cdef bint _freed
     cdef object __weakref__
 
-    # A command holds the memory from submission until the device has let go of it.
-    cdef void hold(self) noexcept
+    # A command holds the memory from submission until the device has let go of it. False: it is closed.
+    cdef bint hold(self) noexcept
     cdef void release(self) noexcept
     cdef _give_back(self)
 
@@ -47,4 +46,5 @@ cdef class DmaRegistration(Sharer):
     cdef object _idle             # (loop, future) of those who wait in wait_closed()
     cdef object __weakref__
 
+    cdef _enlist(self, waiter)
     cdef _tell(self)

@@ -8,10 +8,10 @@ goes back after the last.
 """
 
 import operator
-import threading
 from asyncio import get_running_loop
 from collections import deque
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memset
 
@@ -19,23 +19,19 @@ from aionvme.errors import UsageError
 from aionvme.pci.backing import PAGE
 from aionvme.pci.arena cimport Arena, Arenas
 from aionvme.pci.function cimport Function
-from aionvme.pci.mapping cimport Mappings, Run
+from aionvme.pci.mapping cimport Mappings, Run, round_up
 from aionvme.pci.memory cimport fork_count, keep, report
+from aionvme.pci.shared cimport aio_shared_add, aio_shared_swap
 
 __all__ = ["DmaBuffer", "DmaRegistration", "DmaSpace"]
 
 cdef size_t _PAGE = PAGE
 
 
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
-
-
 cdef class DmaSpace(Mappings):
     """The memory that one function reaches, and its I/O addresses.
 
-    Any thread may call. While a thread is in `translate` without the GIL, no other may alloc, register or
-    close.
+    Any thread may call.
 
     Args:
         function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor
@@ -52,7 +48,6 @@ cdef class DmaSpace(Mappings):
         self._closed = True
         self._registrations = []
         self._pending = deque()
-        self._lock = threading.Lock()
         self._forks = fork_count()
 
     def __init__(self, Function function not None, *, arena_size=None, huge_pages=True):
@@ -94,7 +89,7 @@ cdef class DmaSpace(Mappings):
     def __repr__(self):
         state = " quarantined" if self._quarantined else ""
         state += " closed" if self._closed else ""
-        return f"<DmaSpace of {self.function!r}, {self.nregions} mappings{state}>"
+        return f"<DmaSpace of {self.function!r}, {len(self._owners)} mappings{state}>"
 
     cdef bint _forked(self) noexcept:
         return self._forks != fork_count()
@@ -135,7 +130,7 @@ cdef class DmaSpace(Mappings):
             raise UsageError(f"align must be a power of two, not {align}")
         if nbytes > 1 << 48 or align > 1 << 40:
             raise MemoryError(f"no memory for {nbytes} bytes of DMA memory aligned to {align}")
-        reserved, align = _round_up(nbytes, _PAGE), max(align, PAGE)
+        reserved, align = round_up(nbytes, _PAGE), max(align, PAGE)
         # In a forked child the lock may be another thread's for ever: look before.
         self._check_open()
         with self._lock:
@@ -231,10 +226,10 @@ cdef class DmaSpace(Mappings):
         if exact and (address % _PAGE or nbytes % _PAGE):
             raise UsageError(f"obj ({nbytes} bytes at {address:#x}) is not whole pages of {_PAGE} bytes")
         registration.low = address // _PAGE * _PAGE
-        registration.high = _round_up(address + nbytes, _PAGE)
+        registration.high = round_up(address + nbytes, _PAGE)
         with self._lock:
             self._check_open()
-            self.share(registration, _round_up(address, _PAGE), (address + nbytes) // _PAGE * _PAGE)
+            self.share(registration, round_up(address, _PAGE), (address + nbytes) // _PAGE * _PAGE)
             registration.open_ = True
             self._registrations.append(registration)
 
@@ -313,19 +308,25 @@ cdef class DmaBuffer:
             return
         self._give_back()
 
-    cdef void hold(self) noexcept:
-        self.users += 1
+    cdef bint hold(self) noexcept:
+        aio_shared_add(&self.users, 1)
+        # Whoever closes it now sees that it is held.
+        if not self.closed_:
+            return True
+        self.release()
+        return False
 
     cdef void release(self) noexcept:
-        self.users -= 1
-        if self.users == 0 and self.closed_:
+        if aio_shared_add(&self.users, -1) == 0 and self.closed_:
             self._give_back()
 
     cdef _give_back(self):
         # The collector has cleared the space of a controller that nobody had any more.
-        if self._freed or self.space is None or self.space._pending is None or self.space._forked():
+        if self.space is None or self.space._pending is None or self.space._forked():
             return
-        self.closed_ = self._freed = True
+        self.closed_ = True
+        if aio_shared_swap(&self._freed, True):
+            return
         self.address = NULL
         arena, self._arena = self._arena, None
         self.space._pending.append((arena, self._offset, self._reserved))
@@ -333,7 +334,7 @@ cdef class DmaBuffer:
 
     def close(self):
         """Gives the memory back as soon as no command, memoryview or array uses it. New ones are refused."""
-        self.closed_ = True
+        aio_shared_swap(&self.closed_, True)
         if self.users == 0:
             self._give_back()
 
@@ -361,12 +362,12 @@ cdef class DmaBuffer:
         return numpy.frombuffer(self, dtype)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if self.closed_:
+        if not self.hold():
             raise BufferError(f"{self!r} cannot be used any more")
         if self.space._forked():
+            self.release()
             raise BufferError("DMA memory stays with the process that made it: a forked one does not have it")
         PyBuffer_FillInfo(view, self, self.address, self.nbytes, 0, flags)
-        self.users += 1
 
     def __releasebuffer__(self, Py_buffer *view):
         self.release()
@@ -419,11 +420,8 @@ cdef class DmaRegistration:
         Where a registration of the same pages goes on, a page run stays mapped, and its memory exported,
         until that ends.
         """
-        if not self.open_ or self.space._forked():
-            return
-        self.open_ = False
-        if self.users == 0:
-            self.finish()
+        if self.open_ and not self.space._forked():
+            self.shut()
 
     async def wait_closed(self):
         """Waits, after `close()`, until no command uses the memory of this registration.
@@ -437,14 +435,19 @@ cdef class DmaRegistration:
             return
         loop = get_running_loop()
         waiter = (loop, loop.create_future())
-        self._idle.append(waiter)
+        self._enlist(waiter)
+        # The last command may have been another thread's, which looked before.
         if self._done:
             self._tell()
         await waiter[1]
 
+    cdef _enlist(self, waiter):
+        with cython.critical_section(self):
+            self._idle.append(waiter)
+
     cdef _tell(self):
-        # The last command may have been another thread's.
-        waiters, self._idle = self._idle, []
+        with cython.critical_section(self):
+            waiters, self._idle = self._idle, []
         for loop, future in waiters:
             try:
                 loop.call_soon_threadsafe(_wake, future)

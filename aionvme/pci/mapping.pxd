@@ -1,7 +1,11 @@
 # What a function reaches, as a class diagram: a sorted table of regions, each of them one map_dma().
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from aionvme.pci.function cimport Function
+
+
+cdef inline size_t round_up(size_t value, size_t multiple) noexcept nogil:
+    return (value + multiple - 1) // multiple * multiple
 
 
 cdef struct Region:
@@ -9,6 +13,13 @@ cdef struct Region:
     uint8_t *address
     size_t nbytes
     uint64_t iova
+
+
+cdef struct Table:
+    Region *regions               # sorted by address, not overlapping
+    size_t count
+    size_t capacity
+    Table *smaller                # the one in whose place it came; who began to look there goes on
 
 
 cdef class Mapped:
@@ -42,6 +53,8 @@ cdef class Sharer:
     # A command holds it from submission until the device has let go of the memory.
     cdef void hold(self) noexcept
     cdef void release(self) noexcept
+    # From now on not open; whether it was.
+    cdef bint shut(self) noexcept
     # Not open, and no command uses it any more.
     cdef finish(self)
     # No run needs the memory of this one any more.
@@ -50,16 +63,15 @@ cdef class Sharer:
 
 cdef class Mappings:
     cdef readonly Function function
-    cdef Region *regions          # sorted by address, not overlapping
-    cdef size_t nregions
-    cdef size_t _regions_capacity
-    cdef size_t _last             # where the last look-up ended
+    cdef Table *_table
+    cdef uint32_t _version        # of the table; odd while it is changed
     cdef bint _quarantined
-    cdef list _owners             # whose memory regions[i] is: an Arena or a Run
+    cdef list _owners             # whose memory the table's regions[i] is: an Arena or a Run
+    cdef object _lock             # taken by whoever changes arenas or mappings; never by translate
     cdef object _iova
 
     # How many bytes from `address` on (at most nbytes) are reached at *iova and on; 0 when the first byte is
-    # not mapped.
+    # not mapped. From any thread, whatever others do meanwhile.
     cdef size_t translate(self, const void *address, size_t nbytes, uint64_t *iova) noexcept nogil
 
     # The open registration whose pages hold `address`, or None (memory of an arena, or not mapped).
@@ -70,7 +82,9 @@ cdef class Mappings:
     cpdef object hold_at(self, size_t address, size_t nbytes=*)
     cpdef object release_at(self, object holder)
 
-    cdef Py_ssize_t find(self, size_t address) noexcept nogil
+    cdef Py_ssize_t _find(self, size_t address) noexcept nogil
+    cdef Sharer _hold_one(self, size_t address, size_t *beyond)
+    cdef _add_sharer(self, Mapped mapped, Sharer sharer)
     cdef int map(self, Mapped mapped, size_t align, size_t skew, int fd) except -1
     cdef object unmap(self, Mapped mapped)
     cdef share(self, Sharer sharer, size_t private_low, size_t private_high)

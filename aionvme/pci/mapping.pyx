@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What one function reaches of this process, at which I/O addresses; and pages that several have mapped.
 
-Regions are kept sorted in a C array, where `translate` finds a command's addresses without the GIL.
+Regions are kept sorted in a C array, where `translate` finds a command's addresses: without the GIL, without a lock, and
+without a store, so that threads which look at once do not wait for each other.
 
 Memory that others own may be asked for twice, in parts that overlap, but what one `map_dma` gave can only be
 unmapped as a whole. So each asker (`Sharer`) has only those runs of its pages mapped that are not yet, each
@@ -10,15 +11,21 @@ one that it was mapped for is kept, since the pages of a run must not change the
 reaches them.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memmove
+import threading
+
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove
 from posix.mman cimport MADV_DOFORK, MADV_DONTFORK, madvise
 
 from aionvme.errors import UsageError
 from aionvme.pci.backing import PAGE
 from aionvme.pci.iova import IovaSpace
 from aionvme.pci.memory cimport keep, report
+from aionvme.pci.shared cimport (
+    aio_read_begin, aio_read_was_disturbed, aio_shared_add, aio_shared_swap, aio_write_begin, aio_write_end,
+)
 
 __all__ = ["Mapped", "Mappings", "Run", "Sharer"]
 
@@ -27,6 +34,41 @@ cdef size_t _PAGE = PAGE
 # A run of at least this length has its I/O address as far from a 2 MiB boundary as its address is: large
 # pages match.
 cdef size_t _LARGE = 2 << 20
+
+
+cdef Py_ssize_t _find_in(const Table *table, size_t address) noexcept nogil:
+    cdef const Region *regions = table.regions
+    cdef size_t low = 0, high = table.count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if <size_t>regions[middle].address <= address:
+            low = middle + 1
+        else:
+            high = middle
+    if low == 0 or address - <size_t>regions[low - 1].address >= regions[low - 1].nbytes:
+        return -1
+    return low - 1
+
+
+cdef size_t _reach(const Table *table, size_t address, size_t nbytes, uint64_t *iova) noexcept nogil:
+    # As `Mappings.translate`.
+    cdef Py_ssize_t found = _find_in(table, address)
+    cdef const Region *region
+    cdef const Region *end = table.regions + table.count
+    cdef size_t skip, reached
+    if found < 0:
+        return 0
+    region = table.regions + found
+    skip = address - <size_t>region.address
+    iova[0] = region.iova + skip
+    reached = region.nbytes - skip
+    while reached < nbytes and region + 1 < end:
+        if (region[1].address != region.address + region.nbytes
+                or region[1].iova != region.iova + region.nbytes):
+            break
+        region += 1
+        reached += region.nbytes
+    return reached if reached < nbytes else nbytes
 
 
 cdef class Mapped:
@@ -60,12 +102,19 @@ cdef class Sharer:
         self.pages = []
 
     cdef void hold(self) noexcept:
-        self.users += 1
+        aio_shared_add(&self.users, 1)
 
     cdef void release(self) noexcept:
-        self.users -= 1
-        if self.users == 0 and not self.open_:
+        if aio_shared_add(&self.users, -1) == 0 and not self.open_:
             self.finish()
+
+    cdef bint shut(self) noexcept:
+        # Not open any more. Whether it was; if no command uses it either, it is finished.
+        if not aio_shared_swap(&self.open_, False):
+            return False
+        if self.users == 0:
+            self.finish()
+        return True
 
     cdef finish(self):
         pass
@@ -75,9 +124,10 @@ cdef class Sharer:
 
 
 cdef class Mappings:
-    """The mappings of one function. Whoever changes them holds a lock; `translate` takes none.
+    """The mappings of one function. Whoever changes them holds a lock; who looks at them, or holds a part, does not.
 
-    While a thread is in `translate` without the GIL, no other may change the mappings.
+    The table is for `translate`. What else is kept of mappings is changed and looked at within a critical section of
+    this object, which is the GIL where there is one.
 
     Args:
         function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor
@@ -86,18 +136,29 @@ cdef class Mappings:
 
     def __cinit__(self, *args, **kwargs):
         self._owners = []
+        self._lock = threading.Lock()
 
     def __init__(self, Function function not None):
         self._iova = IovaSpace(function.iova_ranges(), PAGE)
         self.function = function
 
     def __dealloc__(self):
-        free(self.regions)
+        cdef Table *table = self._table
+        while table != NULL:
+            self._table = table.smaller
+            free(table)
+            table = self._table
 
     def mappings(self):
         """What the device reaches, as (address, nbytes, iova) by address."""
-        return [(<size_t>self.regions[i].address, self.regions[i].nbytes, self.regions[i].iova)
-                for i in range(self.nregions)]
+        cdef Region *region
+        cdef Py_ssize_t i
+        cdef list found = []
+        with cython.critical_section(self):
+            for i in range(len(self._owners)):
+                region = self._table.regions + i
+                found.append((<size_t>region.address, region.nbytes, region.iova))
+        return found
 
     def reserve_iova(self, nbytes):
         """Takes I/O addresses out of use, for something of the device's own that it finds there. They do not come back.
@@ -108,54 +169,26 @@ cdef class Mappings:
         Raises:
             MemoryError: So many are not left.
         """
-        iova = self._iova.take(-(-nbytes // PAGE) * PAGE, 1 << max(nbytes - 1, PAGE - 1).bit_length())
+        with self._lock:
+            iova = self._iova.take(-(-nbytes // PAGE) * PAGE, 1 << max(nbytes - 1, PAGE - 1).bit_length())
         if iova is None:
             raise MemoryError(f"{nbytes} bytes of I/O addresses are not left")
         return iova
 
     # -- where the device finds memory -----------------------------------------------------------------------
 
-    cdef Py_ssize_t find(self, size_t address) noexcept nogil:
-        # The region that holds `address`, or -1.
-        cdef Region *region
-        cdef size_t low = 0, high = self.nregions, middle = self._last
-        if middle < high:
-            region = self.regions + middle
-            # Below the region the difference wraps, and is more than any length.
-            if address - <size_t>region.address < region.nbytes:
-                return middle
-        while low < high:
-            middle = (low + high) // 2
-            if <size_t>self.regions[middle].address <= address:
-                low = middle + 1
-            else:
-                high = middle
-        if low == 0:
-            return -1
-        region = self.regions + (low - 1)
-        if address - <size_t>region.address >= region.nbytes:
-            return -1
-        self._last = low - 1
-        return low - 1
+    cdef Py_ssize_t _find(self, size_t address) noexcept nogil:
+        # The region that holds `address`, or -1. For who keeps others from changing the table.
+        return -1 if self._table == NULL else _find_in(self._table, address)
 
     cdef size_t translate(self, const void *address, size_t nbytes, uint64_t *iova) noexcept nogil:
-        cdef Py_ssize_t found = self.find(<size_t>address)
-        cdef Region *region
-        cdef Region *end = self.regions + self.nregions
-        cdef size_t skip, reached
-        if found < 0:
-            return 0
-        region = self.regions + found
-        skip = <size_t>address - <size_t>region.address
-        iova[0] = region.iova + skip
-        reached = region.nbytes - skip
-        while reached < nbytes and region + 1 < end:
-            if (region[1].address != region.address + region.nbytes
-                    or region[1].iova != region.iova + region.nbytes):
-                break
-            region += 1
-            reached += region.nbytes
-        return reached if reached < nbytes else nbytes
+        cdef uint32_t version
+        cdef size_t reached
+        while True:
+            version = aio_read_begin(&self._version)
+            reached = 0 if self._table == NULL else _reach(self._table, <size_t>address, nbytes, iova)
+            if not aio_read_was_disturbed(&self._version, version):
+                return reached
 
     def lookup(self, address, nbytes):
         """Where the device finds memory of this process.
@@ -207,43 +240,58 @@ cdef class Mappings:
             report(error)
 
     cdef int _reserve(self) except -1:
-        # Room in the table before anything is mapped, so that nothing mapped is ever without its entry.
-        cdef size_t capacity = 2 * self._regions_capacity
-        cdef Region *regions
-        if self.nregions < self._regions_capacity:
+        # Room in the table before anything is mapped, so that nothing mapped is ever without its entry. All smaller
+        # tables together are no larger than this one, and are kept.
+        cdef Table *old = self._table
+        cdef Table *table
+        cdef size_t capacity = 16 if old == NULL else 2 * old.capacity
+        if old != NULL and old.count < old.capacity:
             return 0
-        if capacity == 0:
-            capacity = 16
-        regions = <Region *>realloc(self.regions, capacity * sizeof(Region))
-        if regions == NULL:
+        table = <Table *>malloc(sizeof(Table) + capacity * sizeof(Region))
+        if table == NULL:
             raise MemoryError("no memory for the table of DMA mappings")
-        self.regions = regions
-        self._regions_capacity = capacity
+        table.regions = <Region *>(table + 1)
+        table.capacity, table.count, table.smaller = capacity, 0, old
+        if old != NULL:
+            table.count = old.count
+            memcpy(table.regions, old.regions, old.count * sizeof(Region))
+        with cython.critical_section(self):
+            aio_write_begin(&self._version)
+            self._table = table
+            aio_write_end(&self._version)
         return 0
 
     cdef _insert(self, Mapped mapped):
-        cdef size_t index = self.nregions
+        cdef Table *table = self._table
+        cdef size_t index = table.count
         cdef Region *region
-        while index > 0 and self.regions[index - 1].address > mapped.address:
+        while index > 0 and table.regions[index - 1].address > mapped.address:
             index -= 1
-        self._owners.insert(index, mapped)
-        region = self.regions + index
-        memmove(region + 1, region, (self.nregions - index) * sizeof(Region))
-        region.address = mapped.address
-        region.nbytes = mapped.nbytes
-        region.iova = mapped.iova
-        self.nregions += 1
-        mapped.alive = True
+        region = table.regions + index
+        with cython.critical_section(self):
+            self._owners.insert(index, mapped)
+            aio_write_begin(&self._version)
+            memmove(region + 1, region, (table.count - index) * sizeof(Region))
+            region.address = mapped.address
+            region.nbytes = mapped.nbytes
+            region.iova = mapped.iova
+            table.count += 1
+            aio_write_end(&self._version)
+            mapped.alive = True
 
     cdef _remove(self, Mapped mapped):
-        cdef Py_ssize_t index = self.find(<size_t>mapped.address)
-        cdef Region *region = self.regions + index
+        cdef Py_ssize_t index = self._find(<size_t>mapped.address)
+        cdef Region *region
         if index < 0:
             raise KeyError("not mapped")
-        mapped.alive = False
-        self.nregions -= 1
-        memmove(region, region + 1, (self.nregions - index) * sizeof(Region))
-        del self._owners[index]
+        region = self._table.regions + index
+        with cython.critical_section(self):
+            mapped.alive = False
+            aio_write_begin(&self._version)
+            self._table.count -= 1
+            memmove(region, region + 1, (self._table.count - index) * sizeof(Region))
+            aio_write_end(&self._version)
+            del self._owners[index]
 
     # -- pages of others -------------------------------------------------------------------------------------
 
@@ -255,24 +303,28 @@ cdef class Mappings:
             for low, high in self._gaps(sharer.low, sharer.high):
                 run = self.map_run(low, high)
                 run.creator = sharer
-                run.sharers.append(sharer)
+                self._add_sharer(run, sharer)
                 run.keep_from_children(private_low, private_high)
                 sharer.runs += 1
-                sharer.pages.append(run)
         except BaseException:
             self.unshare(sharer)
             raise
         for mapped in self._within(sharer.low, sharer.high):
             if sharer not in mapped.sharers:
-                mapped.sharers.append(sharer)
-                sharer.pages.append(mapped)
+                self._add_sharer(mapped, sharer)
+
+    cdef _add_sharer(self, Mapped mapped, Sharer sharer):
+        with cython.critical_section(self):
+            mapped.sharers.append(sharer)
+        sharer.pages.append(mapped)
 
     cdef unshare(self, Sharer sharer):
         cdef Mapped mapped
         sharer.ended = True
         pages, sharer.pages = sharer.pages, []
         for mapped in pages:
-            mapped.sharers.remove(sharer)
+            with cython.critical_section(self):
+                mapped.sharers = [each for each in mapped.sharers if each is not sharer]
             if type(mapped) is Run and mapped.alive and not mapped.sharers:
                 self.complain(self.unmap_run(mapped))
         if sharer.runs == 0 and not self._quarantined:
@@ -303,10 +355,9 @@ cdef class Mappings:
 
     cdef list _within(self, size_t low, size_t high):
         # The arenas and runs that have a page of [low, high), by address.
-        cdef size_t i
-        return [self._owners[i] for i in range(self.nregions)
-                if <size_t>self.regions[i].address < high
-                and <size_t>self.regions[i].address + self.regions[i].nbytes > low]
+        cdef Mapped mapped
+        return [mapped for mapped in self._owners
+                if <size_t>mapped.address < high and <size_t>mapped.address + mapped.nbytes > low]
 
     cdef list _gaps(self, size_t low, size_t high):
         cdef Mapped mapped
@@ -323,13 +374,33 @@ cdef class Mappings:
 
     cpdef object owner_of(self, size_t address):
         """The open registration (`Sharer`) that `address` belongs to, or None."""
-        cdef Py_ssize_t found = self.find(address)
+        cdef size_t beyond = 0
+        cdef Sharer sharer = self._hold_one(address, &beyond)
+        if sharer is not None:
+            sharer.release()
+        return sharer
+
+    cdef Sharer _hold_one(self, size_t address, size_t *beyond):
+        # Holds the open registration that `address` belongs to; *beyond is where it ends. Where there is none: where
+        # the arena ends, `address` if the registration was closed, 0 if it is not mapped.
+        cdef Py_ssize_t found
+        cdef Mapped mapped
         cdef Sharer sharer
-        if found < 0:
-            return None
-        for sharer in (<Mapped>self._owners[found]).sharers:
-            if sharer.open_ and sharer.low <= address < sharer.high:
-                return sharer
+        beyond[0] = 0
+        with cython.critical_section(self):
+            found = self._find(address)
+            if found < 0:
+                return None
+            mapped = self._owners[found]
+            for sharer in mapped.sharers:
+                if sharer.low <= address < sharer.high:
+                    sharer.hold()
+                    # Whoever shuts it now sees that it is held.
+                    if sharer.open_:
+                        beyond[0] = sharer.high
+                        return sharer
+                    sharer.release()
+            beyond[0] = address if type(mapped) is Run else <size_t>mapped.address + mapped.nbytes
         return None
 
     cpdef object hold_at(self, size_t address, size_t nbytes=1):
@@ -345,25 +416,21 @@ cdef class Mappings:
         Raises:
             UsageError: A part of the memory was registered, and the registration closed.
         """
-        cdef size_t end = address + nbytes
-        cdef Py_ssize_t found
+        cdef size_t end = address + nbytes, beyond = 0
         cdef Sharer sharer
         cdef list held = None
         cdef object first = None
         while address < end:
-            found = self.find(address)
-            if found < 0:
+            sharer = self._hold_one(address, &beyond)
+            if beyond == 0:
                 break
-            sharer = self.owner_of(address)
+            if beyond == address:
+                self.release_at(held if held is not None else first)
+                raise UsageError("buf: its registration was closed: register it again with this controller")
+            address = beyond
             if sharer is None:
-                if type(self._owners[found]) is Run:
-                    self.release_at(held if held is not None else first)
-                    raise UsageError("buf: its registration was closed: register it again with this controller")
                 # An arena needs no holding: whatever shows its memory keeps the buffer.
-                address = <size_t>self.regions[found].address + self.regions[found].nbytes
                 continue
-            sharer.hold()
-            address = sharer.high
             if first is None:
                 first = sharer
             elif held is None:

@@ -1,10 +1,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CRC16", "CRC32C", "CRC64", "guards"]
+__all__ = ["CRC16", "CRC32C", "CRC32C_BY_TABLE", "CRC64", "guards"]
 
 CRC16: int
 CRC32C: int
+CRC32C_BY_TABLE: int
 CRC64: int
 
 def guards(

@@ -4,9 +4,9 @@ from typing import Any, Literal, TypeVar
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
+from aionvme.qpair.batching import BatchingQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
-from aionvme.qpair.transfer import TransferQueuePair
 
 _Arg = TypeVar("_Arg")
 _Memory = Buffer | NDArray[Any]
@@ -14,7 +14,7 @@ _Memory = Buffer | NDArray[Any]
 _Ranges = Iterable[Sequence[int]] | NDArray[Any]
 _WhenFull = Literal["error"] | None
 
-class CommandQueuePair(TransferQueuePair):
+class CommandQueuePair(BatchingQueuePair):
     def write_zeroes(
         self,
         ns: Namespace,

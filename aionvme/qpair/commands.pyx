@@ -7,10 +7,11 @@ from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
 from aionvme.pci.dma cimport DmaBuffer
+from aionvme.qpair.batching cimport BatchingQueuePair
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.transfer cimport TransferQueuePair, as_unsigned, flag_names, new_request
+from aionvme.qpair.transfer cimport as_unsigned, flag_names, new_request
 from aionvme.qpair import ranges as block_ranges
 from aionvme.qpair.copying import Asked
 from aionvme.spec import nvm
@@ -26,7 +27,7 @@ cdef enum:
     FUSED_SECOND = 2
 
 
-cdef class CommandQueuePair(TransferQueuePair):
+cdef class CommandQueuePair(BatchingQueuePair):
     """Write Zeroes, Verify, Write Uncorrectable, Dataset Management, Copy, and the fused Compare and Write."""
 
     cdef Request on_range(self, uint8_t opcode, Namespace ns, object lba, object nblocks, uint64_t most_bytes,

@@ -10,15 +10,17 @@ What is resumed may do anything: submit, cancel, close, reset, raise. Nothing is
 """
 
 import asyncio
-import threading
 import weakref
 from contextvars import copy_context
 
+from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.mmio cimport aio_cpu_relax
+from aionvme.qpair.batch cimport Batch
+from aionvme.qpair.clock cimport now_ns
+from aionvme.qpair.here cimport aio_call_bare, aio_this_thread
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
@@ -29,7 +31,6 @@ from aionvme.qpair.waking import call_weakly
 
 cdef object _get_running_loop = asyncio._get_running_loop
 cdef object _current_task = asyncio.current_task
-cdef object _get_ident = threading.get_ident
 
 cdef enum:
     RESUMES_PER_TURN = 128
@@ -37,17 +38,14 @@ cdef enum:
     # One await spins for at most this long, and all of them together for at most CREDIT between two turns of the loop.
     SPIN_NS = 20_000
     SPIN_CREDIT_NS = 100_000
+    # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
+    BATCH_NS = 50_000
+    BATCH_WAIT_NS = 2_000
     # An adaptive queue pair leaves polling to the interrupt after so many turns that found nothing.
     ADAPTIVE_EMPTY_TURNS = 64
 
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
-
-
-cdef inline uint64_t now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1_000_000_000 + <uint64_t>now.tv_nsec
 
 
 cdef class QueuePair(Waking):
@@ -72,7 +70,7 @@ cdef class QueuePair(Waking):
         self.default_timeout = default_timeout or 0.0
         self.abort_timeout = abort_timeout
         self.batching = (self.mode != MANUAL) if batching is None else batching
-        self.thread = _get_ident()
+        self.thread = aio_this_thread()
         self.name_ = name or self.describe()
         self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
         self.idle_waiters = []
@@ -122,9 +120,9 @@ cdef class QueuePair(Waking):
         cdef object running
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
-        if <unsigned long>_get_ident() != self.thread:
+        if aio_this_thread() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread: {self._instead()}")
-        running = _get_running_loop()
+        running = aio_call_bare(<PyObject *>_get_running_loop)
         if running is not self.loop and (running is not None or self.mode != MANUAL):
             raise WrongLoopError(f"{self!r} belongs to another event loop: {self._instead()}")
         return 0
@@ -238,11 +236,27 @@ cdef class QueuePair(Waking):
             self.ring_doorbells()
             if self.reap(self.ring.depth):
                 self.empty_turns = 0
+                if self.batches:
+                    self.go_on_with_batches()
             else:
                 self.empty_turns += 1
             self.deliver(RESUMES_PER_TURN, True)
         finally:
             self._end_turn()
+
+    cdef int go_on_with_batches(self) except -1:
+        """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands."""
+        cdef uint64_t begun = now_ns(), now = begun, waits_since = begun
+        while self.batches and self.ended_head is None and now - begun < BATCH_NS:
+            self.ring_doorbells()
+            if self.reap(self.ring.depth):
+                waits_since = now_ns()
+            elif now - waits_since >= BATCH_WAIT_NS:
+                break
+            else:
+                aio_cpu_relax()
+            now = now_ns()
+        return 0
 
     def _end_turn(self):
         self.ring_doorbells()
@@ -301,14 +315,14 @@ cdef class QueuePair(Waking):
         """
         cdef int count
         cdef bint directly
-        if <unsigned long>_get_ident() != self.thread:
+        if aio_this_thread() != self.thread:
             raise WrongLoopError(f"{self!r} belongs to another thread")
         if self.unpolled is not None:
             self.unpolled.cancel()
             self.unpolled = None
         if self.delivering:
             return 0
-        directly = self.loop is None or _get_running_loop() is not self.loop or _current_task(self.loop) is None
+        directly = self.loop is None or aio_call_bare(<PyObject *>_get_running_loop) is not self.loop or _current_task(self.loop) is None
         if self.next_deadline_ns and now_ns() >= self.next_deadline_ns:
             self._on_timer()
         try:
@@ -374,6 +388,8 @@ cdef class QueuePair(Waking):
         for request in self.owners():
             if request.state == ENDED or request.deadline_ns == 0:
                 continue
+            if request.deadline_ns <= now and request.batch is not None:
+                self.renew_deadline(request)
             if request.deadline_ns <= now:
                 self._late(request)
             if request.deadline_ns and request.state != ENDED and (not earliest or request.deadline_ns < earliest):
@@ -381,6 +397,21 @@ cdef class QueuePair(Waking):
         if earliest:
             self.arm(earliest)
         self.schedule()
+
+    cdef int renew_deadline(self, Request request) except -1:
+        """Of a batch whose oldest command in flight has time left: that is when it will have none."""
+        cdef Batch batch = <Batch>request.batch
+        cdef uint64_t oldest = 0
+        cdef uint32_t index
+        if request.stage or batch.deadline_stands or self.finishing:
+            return 0
+        for index in range(self.ring.depth):
+            if self.ring.slots[index].owner == <void *>request and (not oldest or batch.posted_ns[index] < oldest):
+                oldest = batch.posted_ns[index]
+                request.first_cid = self.ring.slots[index].cid
+        if oldest:
+            request.deadline_ns = oldest + <uint64_t>(request.timeout * 1e9)
+        return 0
 
     def _late(self, Request request):
         if request.stage == 0:
@@ -410,6 +441,8 @@ cdef class QueuePair(Waking):
                     request.deadline_ns == 0 or request.deadline_ns > latest):
                 request.deadline_ns = latest
                 request.timeout = seconds
+                if request.batch is not None:
+                    (<Batch>request.batch).deadline_stands = True
                 self.arm(latest)
 
     cdef int on_broken(self, str text) except -1:

@@ -1,20 +1,12 @@
 # Rings below, requests above: what a queue pair does without a loop. Knows no asyncio.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from aionvme.pci.dma cimport DmaBuffer
-from aionvme.pci.function cimport Function
-from aionvme.qpair.pieces cimport Pieces
+from aionvme.qpair.pair cimport RingPair
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.ring cimport Cqe, ReapResult, Ring
+from aionvme.qpair.ring cimport Cqe
 
 
-cdef enum:
-    # Longest transfer of one command, so that the PRP lists of 256 slots stay within half a mebibyte.
-    MAX_PIECE_BYTES = 1 << 20
-
-
-cdef class Engine(Pieces):
-    cdef Ring ring
+cdef class Engine(RingPair):
     # Requests that wait for a slot, in call order, and requests that have ended and whose waiters were not yet told.
     cdef Request queue_head
     cdef Request queue_tail
@@ -24,14 +16,9 @@ cdef class Engine(Pieces):
     cdef bint muted                 # no doorbell is rung: the controller is not enabled, or knows no such queue
     cdef bint broken                # the device broke the protocol: nothing that this queue says can be believed
     cdef uint32_t unattended        # requests that were cancelled or are late, and have not ended
+    cdef uint32_t batches           # that have not ended
     cdef uint32_t standing          # of the commands that are outstanding, requests for events: none counts as work
     cdef list standing_kept         # these; the collector can see them, so that they keep nobody who was dropped
-    cdef Function function
-    cdef DmaBuffer memory
-    cdef uint64_t sq_iova_
-    cdef uint64_t cq_iova_
-    cdef size_t sq_doorbell_offset
-    cdef size_t cq_doorbell_offset
     # Counters.
     cdef uint64_t doorbells
     cdef uint64_t completions
@@ -41,6 +28,7 @@ cdef class Engine(Pieces):
     cdef int take(self, Request request, bint urgent) except -1
     cdef int post_piece(self, Request request) except -1
     cdef int feed(self) except -1
+    cdef void wait_in_queue(self, Request request) noexcept
     cdef void enqueue(self, Request request) noexcept
     cdef void unqueue(self, Request request) noexcept
     cdef int reap(self, uint32_t limit) except -1
@@ -48,9 +36,12 @@ cdef class Engine(Pieces):
     cdef int finish(self, Request request) except -1
     cdef int finish_by_host(self, Request request) except -1
     cdef int ring_doorbells(self) except -1
+    cdef int _ring_doorbells(self) except -1
     cdef bint idle(self) noexcept
     cdef list owners(self)
     cdef int drop_pieces(self, Request request) except -1
-    # For the subclass: a request ended without the device's doing; a completion came that cannot be ours.
+    # For the subclass: posts commands of a batch, as far as there is room; a request ended without the device's doing;
+    # a completion came that cannot be ours.
+    cdef int post_batch(self, Request request) except -1
     cdef int on_ended(self) except -1
     cdef int on_broken(self, str text) except -1

@@ -4,32 +4,28 @@
 Knows neither loop nor task: when to do it, and whom to tell, is the queue pair's part (`core.pyx`).
 """
 
+cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
-from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
+from aionvme.qpair.batch cimport Batch
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
-from aionvme.qpair.pieces cimport Pieces
+from aionvme.qpair.pair cimport RingPair
 from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
 from aionvme.qpair.request cimport (
     BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
 )
 from aionvme.qpair.ring cimport (
-    CQE_BYTES, NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL,
-    Cqe, ReapResult,
-    Slot, Told, ring_cq_doorbell, ring_doorbell, ring_free, ring_free_slot, ring_init, ring_post, ring_reap, ring_reset,
-    ring_take_slot,
+    NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL, Cqe, ReapResult,
+    Slot, Told, ring_cq_doorbell, ring_doorbell, ring_free_slot, ring_post, ring_reap, ring_reset, ring_take_slot,
 )
 from aionvme.spec.status import StatusCode
 
 cdef enum:
-    # Room for an SGL of at least so many bytes where the controller has SGLs.
-    LEAST_SGL_BYTES = 1024
-    # SC and SCT of a status field.
-    CODE_BITS = 0x7FF
+    CODE_BITS = 0x7FF       # SC and SCT of a status field
 
 # How the second of a fused pair ends when the first fails: the first one's status is the pair's.
 cdef uint16_t FAILED_FUSED = <uint16_t>int(StatusCode.ABORTED_FAILED_FUSED)
@@ -40,8 +36,6 @@ cdef dict _FOREIGN = {
     int(REAP_FOREIGN_SQID): "another submission queue",
     int(REAP_FOREIGN_CID): "no command that is outstanding",
 }
-cdef size_t _round_up(size_t value, size_t multiple) noexcept:
-    return (value + multiple - 1) // multiple * multiple
 
 
 cdef inline int _keep(Engine engine, Request request) except -1:
@@ -63,80 +57,14 @@ cdef inline int _unkeep(Engine engine, Request request) except -1:
     return 0
 
 
-cdef class Engine(Pieces):
-    """The rings of one queue pair, the commands in them, and those that wait for a slot.
+cdef class Engine(RingPair):
+    """The commands in the rings of one queue pair, and those that wait for a slot."""
 
-    Attributes:
-        qid: Queue identifier of both queues; 0 is the admin queue pair.
-        depth: Commands that may be outstanding at once; more wait in software, in order.
-    """
-
-    def __init__(self, *, function, dma, qid, depth, entries, page_size, max_transfer, sq_doorbell, cq_doorbell,
-                 shadows=None, sq_memory=None):
+    def __init__(self, **rings):
         self.standing_kept = []
-        self.function = function
-        self.dma = dma
-        self.page_size = page_size
-        self.max_transfer = min(max_transfer or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
-        self.sq_doorbell_offset = sq_doorbell
-        self.cq_doorbell_offset = cq_doorbell
-        if self.function.bar_bytes and self.cq_doorbell_offset + 4 > self.function.bar_bytes:
-            raise UsageError(f"the doorbells of queue {qid} lie outside of BAR 0")
-        ring_init(&self.ring, qid, depth, entries)
-        self._lay_out(sq_memory)
-        if shadows is not None:
-            self._shadow(*shadows)
-        ring_reset(&self.ring)
-
-    def _lay_out(self, sq_memory):
-        # One allocation: submission queue (unless it lies in the controller), completion queue and lists, each from a
-        # page on.
-        cdef size_t page = self.page_size
-        cdef size_t sq_bytes = _round_up(self.ring.sq_entries * <size_t>SQE_BYTES, page) if sq_memory is None else 0
-        cdef size_t cq_bytes = _round_up(self.ring.cq_entries * <size_t>CQE_BYTES, page)
-        cdef size_t stride = 64
-        # A list names all pages of a transfer but the first, is a power of two and so never crosses a page.
-        while stride < (self.max_transfer // page) * 8 or (self.has_sgl and stride < LEAST_SGL_BYTES):
-            stride *= 2
-        self.memory = self.dma.alloc(sq_bytes + cq_bytes + stride * self.ring.depth, align=page)
-        self.memory.hold()
-        self.ring.sq = self.memory.address
-        self.sq_iova_ = self.memory.iova
-        if sq_memory is not None:
-            self.ring.sq = <uint8_t *><size_t>sq_memory.address
-            self.sq_iova_ = sq_memory.iova
-        self.ring.cq = self.memory.address + sq_bytes
-        self.cq_iova_ = self.memory.iova + sq_bytes
-        self.ring.lists = self.ring.cq + cq_bytes
-        self.ring.lists_iova = self.cq_iova_ + cq_bytes
-        self.ring.list_bytes = self.list_bytes = stride
-        self.ring.sq_doorbell = self.function.doorbell(self.sq_doorbell_offset)
-        self.ring.cq_doorbell = self.function.doorbell(self.cq_doorbell_offset)
-
-    def _shadow(self, DmaBuffer shadows not None, DmaBuffer events not None, size_t first_doorbell):
-        # Both pages are laid out as the doorbells are (Base 2.0, 5.8).
-        cdef size_t sq = self.sq_doorbell_offset - first_doorbell, cq = self.cq_doorbell_offset - first_doorbell
-        if cq + 4 > shadows.nbytes or cq + 4 > events.nbytes:
-            return
-        self.ring.sq_shadow = <volatile uint32_t *>(shadows.address + sq)
-        self.ring.sq_event = <volatile uint32_t *>(events.address + sq)
-        self.ring.cq_shadow = <volatile uint32_t *>(shadows.address + cq)
-        self.ring.cq_event = <volatile uint32_t *>(events.address + cq)
-
-    def __dealloc__(self):
-        ring_free(&self.ring)
+        RingPair.__init__(self, **rings)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def qid(self):
-        """Queue identifier of both queues; 0 is the admin queue pair."""
-        return self.ring.qid
-
-    @property
-    def depth(self):
-        """Commands that may be outstanding at once."""
-        return self.ring.depth
 
     @property
     def outstanding(self):
@@ -149,21 +77,6 @@ cdef class Engine(Pieces):
         return self.standing
 
     @property
-    def sq_iova(self):
-        """Where the device finds the submission queue."""
-        return self.sq_iova_
-
-    @property
-    def cq_iova(self):
-        """Where the device finds the completion queue."""
-        return self.cq_iova_
-
-    @property
-    def entries(self):
-        """Entries of each ring."""
-        return self.ring.sq_entries
-
-    @property
     def broken_by_device(self):
         """Whether the device broke the protocol on this queue pair."""
         return bool(self.broken)
@@ -174,39 +87,46 @@ cdef class Engine(Pieces):
         return (index < self.ring.depth and self.ring.slots[index].owner != NULL
                 and self.ring.slots[index].cid == cid)
 
-    cdef str describe(self):
-        if self.function is None:
-            return f"queue pair {self.ring.qid}"  # the collector has cleared it
-        return f"queue pair {self.ring.qid} of {self.function.pci_dev}"
-
     # -- posting -------------------------------------------------------------------------------------------------------
 
     cdef int take(self, Request request, bint urgent) except -1:
         """Posts the request, or queues what finds no slot. It belongs to the queue pair from here on."""
         request.owner = self
+        self.batches += request.batch is not None
         if not urgent and (self.queue_head is not None or self.suspended):
             self.enqueue(request)
             return 0
         while request.state == QUEUED and self.has_room(request):
             self.post_piece(request)
-        if request.state == QUEUED:
-            self.enqueue(request)
+        self.wait_in_queue(request)
         return 0
 
     cdef bint has_room(self, Request request) noexcept:
         # The first of a pair is posted when there is room for both, so that they are adjacent under one doorbell.
         if request.paired and not request.has_cid:
             return self.ring.outstanding + 2 <= self.ring.depth
+        if request.batch is not None and request.in_flight == (<Batch>request.batch).most:
+            return False
         return self.ring.first_free != NO_SLOT
 
+    cdef void wait_in_queue(self, Request request) noexcept:
+        # A batch that has all in flight that it may would only hold up the others there: `piece_done` brings it back.
+        if request.state == QUEUED and (
+                request.batch is None or request.in_flight < (<Batch>request.batch).most):
+            self.enqueue(request)
+
     cdef int post_piece(self, Request request) except -1:
-        """Posts the next piece of a request; there is a free slot."""
-        cdef uint16_t index = ring_take_slot(&self.ring, <void *>request)
-        cdef Slot *slot = &self.ring.slots[index]
+        """Posts the next piece of a request, or of a batch as many as there is room for; there is a free slot."""
+        cdef uint16_t index
+        cdef Slot *slot
         cdef uint64_t blocks = 0
         cdef size_t nbytes = request.nbytes
         cdef List memory
         cdef Described result
+        if request.batch is not None:
+            return self.post_batch(request)
+        index = ring_take_slot(&self.ring, <void *>request)
+        slot = &self.ring.slots[index]
         memory.entries = <uint64_t *>(self.ring.lists + <size_t>index * self.ring.list_bytes)
         memory.iova = self.ring.lists_iova + <size_t>index * self.ring.list_bytes
         memory.nbytes = self.ring.list_bytes
@@ -260,6 +180,9 @@ cdef class Engine(Pieces):
             self.post_piece(request)
             if request.state != QUEUED:
                 self.unqueue(request)
+            elif request.batch is not None:
+                self.unqueue(request)
+                self.wait_in_queue(request)
         return 0
 
     cdef void enqueue(self, Request request) noexcept:
@@ -285,9 +208,14 @@ cdef class Engine(Pieces):
 
     cdef int ring_doorbells(self) except -1:
         """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
+        # Who mutes the queue pair from another thread waits for the end of this: no doorbell is rung after it.
+        with cython.critical_section(self):
+            if not self.muted:
+                self._ring_doorbells()
+        return 0
+
+    cdef int _ring_doorbells(self) except -1:
         cdef Told tail, head
-        if self.muted:
-            return 0
         tail = ring_doorbell(&self.ring)
         if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1
@@ -332,6 +260,12 @@ cdef class Engine(Pieces):
         ring_free_slot(&self.ring, index)
         _unkeep(self, request)
         request.in_flight -= 1
+        if request.batch is not None:
+            if status:
+                (<Batch>request.batch).note(index, cqe)
+            if request.in_flight + 1 == (<Batch>request.batch).most:
+                self.wait_in_queue(request)
+            status = 0
         if request.cpl is None or (status != 0 and (
                 request.cpl.raw_status == 0 or (request.cpl.raw_status & CODE_BITS) == FAILED_FUSED)):
             cpl = Completion.__new__(Completion)
@@ -354,6 +288,7 @@ cdef class Engine(Pieces):
         """The device has let go of all of it."""
         if request.stage and self.unattended:
             self.unattended -= 1
+        self.batches -= request.batch is not None
         request.end()
         if request.has_waiters():
             request.in_backlog = True
@@ -384,6 +319,9 @@ cdef class Engine(Pieces):
             f"{self.describe()} got a completion for {_FOREIGN.get(reason, 'an impossible queue head')} "
             f"(sqid {sqid}, cid {cid:#06x}, sqhd {sqhd})")
 
+    cdef int post_batch(self, Request request) except -1:
+        return 0
+
     cdef int on_ended(self) except -1:
         return 0
 
@@ -413,6 +351,8 @@ cdef class Engine(Pieces):
         for index in range(self.ring.depth):
             if self.ring.slots[index].owner == <void *>request:
                 ring_free_slot(&self.ring, <uint16_t>index)
+                if request.batch is not None:
+                    (<Batch>request.batch).note(<uint16_t>index, NULL)
                 request.in_flight -= 1
                 _unkeep(self, request)
         return 0
@@ -465,16 +405,7 @@ cdef class Engine(Pieces):
         if self.ring.qid == 0:
             self.broken = False
 
-    def leave_shadows(self):
-        """Rings by the doorbell registers alone: the controller looks at no shadows any more. It has no such queue."""
-        self.ring.sq_shadow = self.ring.sq_event = self.ring.cq_shadow = self.ring.cq_event = NULL
-
     def give_back(self):
         """Gives the rings' memory back. Nothing is outstanding, and the device knows no such queue."""
         self.suspended = self.muted = True
-        if self.memory is not None and not self.ring.outstanding and self.ring.sq != NULL:
-            self.memory.release()
-            self.memory.close()
-            self.ring.sq = self.ring.cq = NULL
-            self.ring.sq_doorbell = self.ring.cq_doorbell = NULL
-            self.ring.sq_shadow = self.ring.sq_event = self.ring.cq_shadow = self.ring.cq_event = NULL
+        self.free_rings()

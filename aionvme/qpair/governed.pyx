@@ -4,11 +4,13 @@
 All of it is done in the queue pair's own thread, but for what only sets a flag: `suspend`, `refuse`.
 """
 
+cimport cython
 from libc.stdint cimport uint32_t
 
 from aionvme.errors import UsageError
+from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.core cimport QueuePair
-from aionvme.qpair.engine cimport MAX_PIECE_BYTES
+from aionvme.qpair.pair cimport MAX_PIECE_BYTES
 from aionvme.qpair.request cimport ENDED, Request
 
 
@@ -29,9 +31,10 @@ cdef class GovernedQueuePair(QueuePair):
     def suspend(self):
         """Posts nothing until `resume`, and rings no doorbell before `reset_rings`; commands are taken, and wait.
 
-        From any thread: the flags are looked at just before the store, with no moment between for another thread.
+        From any thread: within this critical section, which is the GIL where there is one, no doorbell is rung.
         """
-        self.suspended = self.muted = True
+        with cython.critical_section(self):
+            self.suspended = self.muted = True
 
     def resume(self):
         """Posts what waited."""
@@ -48,8 +51,11 @@ cdef class GovernedQueuePair(QueuePair):
 
     def refuse(self, exception):
         """Takes no more commands: a call raises this exception. From any thread."""
-        if self.refusal is None:
-            self.refusal = exception
+        with cython.critical_section(self):
+            if self.refusal is None:
+                # The exception is whole before another thread finds it.
+                aio_barrier_full()
+                self.refusal = exception
 
     def renew_max_transfer(self, size_t nbytes):
         """As `max_transfer` of a new queue pair, for commands that are posted from now on.

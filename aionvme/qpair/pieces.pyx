@@ -74,9 +74,8 @@ cdef class Pieces(RequestOwner):
         cdef DmaBuffer own
         if type(buffer) is DmaBuffer:
             own = <DmaBuffer>buffer
-            if own.closed_:
+            if not own.hold():
                 raise UsageError("buf is closed")
-            own.hold()
             request.holder = own
             request.one.address = own.address
             request.nbytes = own.nbytes
@@ -119,9 +118,8 @@ cdef class Pieces(RequestOwner):
             request.more_holders = []
         if type(buffer) is DmaBuffer:
             own = <DmaBuffer>buffer
-            if own.closed_:
+            if not own.hold():
                 raise UsageError(f"{name} is closed")
-            own.hold()
             request.more_holders.append(own)
             address[0] = own.address
             nbytes[0] = own.nbytes

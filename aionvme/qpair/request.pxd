@@ -87,6 +87,8 @@ cdef class Request:
     # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two, posted together or not at all.
     cdef list program
     cdef bint paired
+    # Many commands of one kind: a Batch (batch.pxd); None for every other request.
+    cdef object batch
     # What it holds until the device has let go.
     cdef object holder
     cdef Py_buffer view

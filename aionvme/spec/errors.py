@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class NvmeError(Exception):
-    """Root of every exception that this package defines."""
+    """Root of every exception that this package defines.
+
+    Attributes:
+        result: What was done before the error, where several commands were asked for at once: the `BatchResult` of a
+            batch. Else None.
+    """
+
+    result: Any = None
 
 
 class DecodeError(NvmeError, ValueError):

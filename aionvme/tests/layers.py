@@ -30,7 +30,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pi": frozenset({"spec", "errors"}),
     TOP: _LAYERS | {"connect"},
     "spdk": _USER,
-    "cli": _USER,
+    "perf": _USER | {"pi"},
+    "cli": _USER | {"perf"},
     "pytest_plugin": _USER,
 }
 # These drive the mock as they drive any other function. An address is text that may begin with "mock:".

@@ -89,7 +89,7 @@ def _machine(options: argparse.Namespace) -> Machine:
 def _ready(*, refresh: bool = False) -> Kernel:
     with stage("set-up"):
         chosen = kernel.set_up(refresh=refresh)
-        initramfs.build(chosen)
+        initramfs.build(chosen, Machine.contents)
         abi.write_json(chosen)
     return chosen
 
@@ -102,7 +102,7 @@ def _setup(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     with locked(f"run-{options.name}"):
         machine = boot.Boot(_machine(options), _ready(), boot.folder(options.name), options.timeout)
-        return machine.run(options.command, {})
+        return machine.run(boot.in_host_root(options.command, {}))
 
 
 def _test(options: argparse.Namespace) -> int:

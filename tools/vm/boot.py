@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import secrets
 import selectors
@@ -17,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from tools.vm import initramfs
+from tools.vm import initramfs, qemu
 from tools.vm.debian import Kernel
 from tools.vm.layout import CACHE, VmError, remove, say, stage
-from tools.vm.machine import GUEST_MONITOR, Machine
+from tools.vm.machine import GUEST_MONITOR
+from tools.vm.processes import ends_with_parent
 
 GUEST_SHARE = "/run/aionvme-vm"
 BOOT_TIMEOUT = 90.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less its final zero
 
 
@@ -37,11 +36,11 @@ class Boot:
     """One run of the machine, and the folder with what is left of it.
 
     Attributes:
-        folder: holds the drives' images, `console.log`, the monitors' sockets, and `share`, which the guest may write.
+        folder: holds `console.log`, `share`, which the guest may write, and what the machine puts there.
         times: when the guest passed each stage, in seconds of its own clock since it began to boot.
     """
 
-    machine: Machine
+    machine: qemu.Machine
     kernel: Kernel
     folder: Path
     timeout: float
@@ -52,21 +51,20 @@ class Boot:
         """The folder that guest and host both write."""
         return self.folder / "share"
 
-    def run(self, argv: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Boot, run `argv` in the guest in the current folder, power off, and return its exit status.
-
-        Args:
-            argv: the command; its paths are the host's.
-            environment: set for the command beside the host's PATH.
+    def run(self, script: str) -> int:
+        """Boot, run `script` in the guest's root, power off, and return its exit status.
 
         Raises:
             VmError: no status came out: the guest failed, crashed, or took longer than the limit.
         """
-        image, archive = initramfs.image(self.kernel), initramfs.build(self.kernel)
+        image, contents = initramfs.image(self.kernel), self.machine.contents
         for attempt in (1, 2):
-            self._fill(argv, environment)
-            nonce = secrets.token_hex(8)
-            line = self.machine.command_line(self.folder, kernel=image, initramfs=archive, nonce=nonce)
+            remove(self.folder)
+            self.share.mkdir(parents=True)
+            self.machine.prepare(self.folder)
+            (self.share / "command.sh").write_text(script)
+            archive, nonce = initramfs.build(self.kernel, contents), secrets.token_hex(8)
+            line = self.machine.command_line(qemu.Boot(self.folder, image, archive, nonce))
             try:
                 with stage("guest, from start to power-off"):
                     return self._watch(line, nonce)
@@ -75,21 +73,6 @@ class Boot:
                     raise
                 say(f"{error}\nvm: NOTE: the boot never reached init; trying once more")
         raise AssertionError("unreachable")
-
-    def _fill(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        remove(self.folder)
-        self.share.mkdir(parents=True)
-        self.machine.make_images(self.folder)
-        (self.share / "machine.json").write_text(self.machine.describe(self.folder))
-        settings = {
-            "PATH": os.environ["PATH"],
-            "HOME": os.environ.get("HOME", "/root"),
-            "PYTHONUNBUFFERED": "1",
-        }
-        settings |= {"AIONVME_VM": "guest", "AIONVME_VM_SHARE": GUEST_SHARE, **environment}
-        exports = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
-        script = f"{''.join(exports)}cd {shlex.quote(os.getcwd())} && exec {shlex.join(argv)}\n"
-        (self.share / "command.sh").write_text(script)
 
     def _watch(self, line: list[str], nonce: str) -> int:
         reader = _Reader(nonce)
@@ -121,6 +104,19 @@ class Boot:
         console = self.folder / "console.log"
         lines = console.read_text(errors="replace").splitlines() if console.exists() else []
         return f"the last lines of {console}:\n" + "\n".join(lines[-40:])
+
+
+def in_host_root(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """The script that runs a command in the current folder of a root that is the host's own.
+
+    Args:
+        argv: the command; its paths are the host's.
+        environment: set for the command beside the host's PATH.
+    """
+    settings = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"), "PYTHONUNBUFFERED": "1"}
+    settings |= {"AIONVME_VM": "guest", "AIONVME_VM_SHARE": GUEST_SHARE, **environment}
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    return f"{''.join(exports)}cd {shlex.quote(os.getcwd())} && exec {shlex.join(argv)}\n"
 
 
 class _Reader:
@@ -165,10 +161,6 @@ class _Reader:
 @contextlib.contextmanager
 def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run QEMU for the length of the block; it never outlives the block or this process."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def die_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def terminated(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -179,7 +171,7 @@ def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=ends_with_parent(signal.SIGKILL),
     )
     try:
         yield process
@@ -187,6 +179,8 @@ def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         # Either it has powered off and this does nothing, or nothing in it is worth a clean end.
         process.kill()
         process.wait()
+        assert process.stdout
+        process.stdout.close()
         signal.signal(signal.SIGTERM, before)
 
 

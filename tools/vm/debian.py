@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.vm.layout import VmError, command, remove, stage
+from tools.vm.layout import Unavailable, command, remove, stage
 
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 # Package -> files that show it is there. The unpacked linux-kbuild's tools link to libelf1 and libssl3.
@@ -24,6 +25,8 @@ PROGRAMS: dict[str, tuple[Path, ...]] = {
     "libelf1": (LIBRARIES / "libelf.so.1",),
     "libssl3": (LIBRARIES / "libcrypto.so.3",),
 }
+# Of these, what an initramfs is made with.
+FOR_INITRAMFS = ("busybox-static", "cpio", "kmod", "xz-utils")
 SERIES = "6.12"
 META = f"linux-image-{SERIES}-amd64"
 
@@ -48,22 +51,20 @@ class Kernel:
         }
 
 
-def missing_packages() -> list[str]:
-    """Name the packages of which a file is not there."""
-    return [name for name, files in PROGRAMS.items() if not all(file.exists() for file in files)]
-
-
-def install_programs() -> None:
+def install_programs(packages: Iterable[str] = PROGRAMS) -> None:
     """Install the programs that are missing with apt-get.
 
+    Args:
+        packages: which of `PROGRAMS` are needed.
+
     Raises:
-        VmError: something is missing and this process may not or cannot install it.
+        Unavailable: something is missing and this process may not or cannot install it.
     """
-    missing = missing_packages()
+    missing = [name for name in packages if not all(file.exists() for file in PROGRAMS[name])]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise VmError(f"the VM tier needs more programs. Run as root: apt-get install {' '.join(missing)}")
+        raise Unavailable(f"more programs are needed. Run as root: apt-get install {' '.join(missing)}")
     with stage(f"apt-get install {' '.join(missing)}"):
         update_lists()
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
@@ -81,16 +82,16 @@ def newest_kernel() -> Kernel:
     """Ask apt which kernel the meta package stands for today.
 
     Raises:
-        VmError: apt knows no such kernel.
+        Unavailable: apt knows no such kernel.
     """
     if not shutil.which("apt-cache"):
-        raise VmError("apt-cache is missing: the VM tier takes its kernel from Debian bookworm's archive")
+        raise Unavailable("apt-cache is missing: the guest's kernel comes from Debian bookworm's archive")
     depends = command(["apt-cache", "depends", META])
     show = command(["apt-cache", "show", "--no-all-versions", META]) if depends else ""
     release = re.search(rf"Depends: linux-image-({re.escape(SERIES)}\.\S+-amd64)$", depends, re.MULTILINE)
     version = re.search(r"^Version: (\S+)$", show, re.MULTILINE)
     if not release or not version:
-        raise VmError(f"apt knows no {META}: add bookworm-security to its sources and run apt-get update")
+        raise Unavailable(f"apt knows no {META}: add bookworm-security to its sources and run apt-get update")
     return Kernel(release.group(1), version.group(1))
 
 

@@ -59,17 +59,18 @@ def current() -> Kernel | None:
     return Kernel(**json.loads(CURRENT.read_text()))
 
 
-def set_up(*, refresh: bool = False) -> Kernel:
+def set_up(*, refresh: bool = False, with_vfio: bool = True) -> Kernel:
     """Make everything that a boot needs, or find it made.
 
     Args:
         refresh: ask apt for a newer kernel even if one is ready.
+        with_vfio: build iommufd and VFIO as well, for a guest that uses them.
 
     Raises:
         VmError: a program is missing, or a download or the build failed.
     """
     with locked("setup"):
-        debian.install_programs()
+        debian.install_programs(debian.PROGRAMS if with_vfio else debian.FOR_INITRAMFS)
         kernel = current()
         if kernel is None or refresh:
             with stage("apt-get update"):
@@ -77,7 +78,7 @@ def set_up(*, refresh: bool = False) -> Kernel:
             kernel = debian.newest_kernel()
         say(f"kernel {kernel.release} ({kernel.version})")
         cached(home(kernel) / "image", lambda into: debian.unpack(kernel.packages["image"], into))
-        if not (home(kernel) / "vfio").exists() or not (home(kernel) / "uapi").exists():
+        if with_vfio and not all((home(kernel) / made).exists() for made in ("vfio", "uapi")):
             _build_from_source(kernel)
         CURRENT.write_text(json.dumps({"release": kernel.release, "version": kernel.version}))
         return kernel

@@ -18,6 +18,10 @@ class VmError(Exception):
     """The machine could not be set up or run; the message says what to do."""
 
 
+class Unavailable(VmError):
+    """What a machine is made of can't be had here: no such package, no right to install it, or no network."""
+
+
 def say(text: str) -> None:
     """Print one line of progress, at once."""
     print(f"vm: {text}", flush=True)

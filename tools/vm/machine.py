@@ -1,13 +1,14 @@
-"""Owns what the guest machine is made of: drives, memory, PCI functions, and QEMU's command line for them."""
+"""Owns what the VM tier's machine is made of: drives, memory, PCI functions, and QEMU's command line for them."""
 
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from tools.vm import qemu
+from tools.vm.initramfs import Contents
 from tools.vm.layout import VmError
 
 MIB = 1 << 20
@@ -113,20 +114,27 @@ class Machine:
 
     drives: tuple[Drive, ...] = DEFAULT_DRIVES
     memory: int = 2048
-    cpus: int = field(default_factory=lambda: min(4, max(2, os.cpu_count() or 2)))
     hugepages: int = 64
     kernel_args: str = ""
     qemu_args: tuple[str, ...] = ()
-    accel: str = "tcg,thread=multi"
+    accel: str = qemu.ACCEL
 
-    def make_images(self, folder: Path) -> None:
-        """Write an image of zeros, sparse, for each drive."""
+    # With the nvme driver, functions start out bound as on any machine.
+    contents: ClassVar = Contents(
+        Path(__file__).with_name("host_root.sh"),
+        ("9pnet_virtio", "9p", "overlay", "virtio-rng", "nvme", "minix",
+         "irqbypass", "iommufd", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"),
+    )  # fmt: skip
+
+    def prepare(self, folder: Path) -> None:
+        """Write an image of zeros, sparse, for each drive, and what the tests are told in `share/machine.json`."""
+        (folder / "share/machine.json").write_text(self._describe(folder))
         for drive in (*self.drives, SHARED_DRIVE, HOT_DRIVE):
             for nsid in range(1, len(drive.namespaces) + 1):
                 with image(folder, drive, nsid).open("wb") as file:
                     file.truncate(drive.size)
 
-    def describe(self, folder: Path) -> str:
+    def _describe(self, folder: Path) -> str:
         """The machine as JSON, for the tests in the guest and the checks after power-off."""
         ports = [f"0000:00:{FIRST_PORT + number:02x}.0" for number in range(len(self.drives))]
         functions = [_function(drive, port, folder) for drive, port in zip(self.drives, ports, strict=True)]
@@ -136,37 +144,22 @@ class Machine:
         tree = {"drives": functions, "shared": shared, "not_nvme": plain, "hugepages": self.hugepages}
         return json.dumps({**tree, "hot": hot, "hot_plug": _plug(HOT_DRIVE)}, indent=1)
 
-    def command_line(self, folder: Path, *, kernel: Path, initramfs: Path, nonce: str) -> list[str]:
-        """QEMU's arguments.
-
-        Args:
-            folder: holds the images, and takes `console.log`, `qmp.sock` and `qmp-guest.sock`.
-            kernel: the kernel's image.
-            initramfs: the archive with the guest's init.
-            nonce: what marks the lines that init itself prints.
-        """
-        append = f"console=ttyS0 panic=-1 no_timer_check intel_iommu=on iommu=pt hugepages={self.hugepages}"
+    def command_line(self, boot: qemu.Boot) -> list[str]:
+        """QEMU's arguments; `boot.folder` holds the images, and takes `qmp.sock` and `qmp-guest.sock`."""
+        kernel_args = f"intel_iommu=on iommu=pt hugepages={self.hugepages} {self.kernel_args}"
+        folder = boot.folder
         drives = [word for n, drive in enumerate(self.drives) for word in _behind_port(n, drive, folder)]
         return [
-            "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-accel", self.accel, "-cpu", "max",
-            "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "qboot.rom",
-            "-nodefaults", "-display", "none", "-no-reboot",
+            "qemu-system-x86_64", "-machine", "q35,kernel-irqchip=split", "-m", str(self.memory),
             "-device", "intel-iommu,intremap=on,caching-mode=on",
-            "-kernel", str(kernel), "-initrd", str(initramfs),
-            "-append", f"{append} aionvme.nonce={nonce} {self.kernel_args}".strip(),
-            "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",
+            *qemu.basis(boot, kernel_args=kernel_args, accel=self.accel),
             "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off",
-            # The command prints to a channel of its own: no kernel messages, no tty. It is not `stdio`,
-            # which closes the channel when standard input ends.
-            "-chardev", "file,id=out,path=/dev/stdout", "-device", "virtio-serial-pci",
-            "-device", "virtserialport,chardev=out,name=aionvme.out",
             # A second monitor, for the tests: connected to a channel of the guest's.
             "-chardev", f"socket,id=monitor,path={folder}/{GUEST_MONITOR},server=on,wait=off",
             "-mon", "chardev=monitor,mode=control",
             "-chardev", f"socket,id=qmp,path={folder}/{GUEST_MONITOR}",
             "-device", "virtserialport,chardev=qmp,name=aionvme.qmp",
             "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-            "-virtfs", f"local,path={folder}/share,mount_tag=share,security_model=none,multidevs=remap",
             "-device", f"nvme-subsys,id={SUBSYSTEM},nqn={SUBSYSTEM}",
             *drives,
             *_nvme(SHARED_DRIVE, f"bus=pcie.0,addr={SHARED_SLOT:#x}.0,multifunction=on", folder),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tools.vm.boot import GUEST_SHARE, Boot
+from tools.vm.boot import GUEST_SHARE, Boot, in_host_root
 from tools.vm.layout import VmError, remove, say, stage
 
 TESTS = "aionvme/tests/vm"
@@ -78,7 +78,7 @@ def run(
     """
     chosen = list(arguments) or [TESTS]
     environment = {"AIONVME_VM_PART": str(part)} if part else {}
-    guest_status = boot.run(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), environment)
+    guest_status = boot.run(in_host_root(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), environment))
     guest = Count.read(boot.share / "guest.xml")
     host = _host_part(boot, python)
     say(f"in the guest: {guest}")

@@ -169,8 +169,29 @@ async def raw_commands(device: Device) -> None:
     device.record_blocks(lba, data)
 
 
+async def batches(device: Device) -> None:
+    """Blocks that one batch writes in a random order, another reads in another; longer ones than a command, too."""
+    async with device.connect() as ctrlr, ctrlr.alloc_io_qpair(depth=16) as qp:
+        ns, first = ctrlr.namespaces[1], device.blocks(16 * MiB)
+        for seed, nblocks in enumerate((1, _most_blocks(ctrlr, device) + 1)):
+            count, size = device.many // (40 if seed else 1), nblocks * device.block_size
+            orders = [np.random.default_rng(6000 + seed + at).permutation(count) for at in (0, 10)]
+            data = np.frombuffer(pattern(6000 + seed, count * size), np.uint8).reshape(count, size)
+            with ctrlr.dma_alloc(count * size) as out, stale(ctrlr, count * size) as back:
+                fill(out, data.tobytes())
+                written = await qp.write_batch(ns, out, first + orders[0] * nblocks, nblocks)
+                read = await qp.read_batch(ns, back, first + orders[1] * nblocks, nblocks, queue_depth=5)
+                assert (written.nfailed, read.nfailed) == (0, 0)
+                stored = np.empty_like(data)
+                stored[orders[0]] = data
+                assert np.array_equal(back.array().reshape(count, size), stored[orders[1]])
+            device.record_blocks(first, stored.tobytes())
+            first += count * nblocks
+
+
 WRITING = (
     sizes,
+    batches,
     unaligned_starts,
     registered_memory,
     views,

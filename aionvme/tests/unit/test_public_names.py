@@ -32,6 +32,7 @@ NAMES = {
     "AcquireAction",
     "ArbMechanism",
     "AsyncEvent",
+    "BatchResult",
     "CommitAction",
     "Completion",
     "Controller",

@@ -379,6 +379,26 @@ async def test_loss_ends_what_is_there() -> None:
         await other.run(afterwards())
 
 
+async def test_a_removal_waits_for_its_commands() -> None:
+    """Asked back by the system: commands there complete first, and the controller ends in its own loop's thread."""
+    async with rig() as r, elsewhere() as other:
+        o = await other.run(there(r))
+        ends: list[int] = []
+        told = r.ctrlr._on_closed
+        r.ctrlr._on_closed = lambda: (ends.append(threading.get_ident()), told and told())
+        held = r.mock.hold(qid=2)
+        ended = other.start(_kinds(o, 2, timeout=0))
+        await fetched(r.mock, 2, qid=2)
+        r.mock.request_removal()
+        await until(lambda: o.qp.closed)
+        held.stop()
+        held.release()
+        assert await asyncio.wrap_future(ended) == [None] * 2
+        await until(lambda: ends)
+        assert ends == [threading.get_ident()]
+        await other.run(o.qp.close())
+
+
 async def test_foreign_completion_there() -> None:
     """A completion that cannot be ends that queue pair by a reset, as in the controller's own loop."""
     async with rig() as r, elsewhere() as other:

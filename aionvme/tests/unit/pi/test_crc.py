@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aionvme import pi
-from aionvme.pi.crc import CRC16, CRC32C, CRC64, guards
+from aionvme.pi.crc import CRC16, CRC32C, CRC32C_BY_TABLE, CRC64, guards
 from aionvme.tests.unit.pi import model
 
 UP = bytes(range(256)) * 16
@@ -91,7 +91,13 @@ def test_strides(
         assert int(out[number]) == model.crc(pi.Guard(kind), covered)
 
 
-@pytest.mark.parametrize("kind", [-1, 3])
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_the_table_is_what_the_instruction_is(data: bytes, cut: int) -> None:
+    """A processor without the instruction has the same CRC-32C, for any length in one or two pieces."""
+    assert of(CRC32C_BY_TABLE, data[:cut], data[cut:]) == of(CRC32C, data)
+
+
+@pytest.mark.parametrize("kind", [-1, 4])
 def test_unknown_crc(kind: int) -> None:
     """What is none of the three is refused."""
     with pytest.raises(ValueError, match="there is no CRC"):

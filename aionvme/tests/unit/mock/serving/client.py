@@ -62,8 +62,8 @@ class Client:
 
     def __init__(self, path: Path, serve: Callable[[int, bytes], bytes] | None = None) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
         self.sock.connect(os.fspath(path))
+        self.sock.settimeout(SECONDS)
         self.serve = serve
         self._id = 0
         self._lock = threading.Lock()

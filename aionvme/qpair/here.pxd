@@ -1,0 +1,6 @@
+# In which thread and loop this is; how stands in the header.
+from cpython.ref cimport PyObject
+
+cdef extern from "../qpair/here.h":
+    object aio_call_bare(PyObject *function)
+    unsigned long aio_this_thread()
