@@ -74,6 +74,7 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
+            include_dirs=["."],  # a header has one name, from folders of any depth
             depends=headers,
             extra_compile_args=COMPILE,
             extra_link_args=LINK,

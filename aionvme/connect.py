@@ -22,6 +22,7 @@ from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover, find
 from aionvme.pci.function import Function
 from aionvme.pci.vfio import open_vfio
+from aionvme.pci.vfio_user.opening import describe, open_vfio_user, socket_path
 from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, wait_to_end
 
@@ -81,7 +82,8 @@ def _source(address: PciAddress | MockAddress | VfioUserAddress | Device) -> _So
         mock = MockController.from_options(address.options)
         return _Source(mock.pci_dev, lambda: mock.open(owned=True), mock.close)
     if isinstance(address, VfioUserAddress):
-        raise AddressError(f"{address}: vfio-user is not supported in this version")
+        server = address
+        return _Source(describe(server), lambda: open_vfio_user(server), blocks=True)
     return _Source(address.pci_dev, address.open)
 
 
@@ -102,7 +104,9 @@ def _key(address: PciAddress | MockAddress | VfioUserAddress | Device) -> Hashab
     """What a function is claimed by. Of two objects that give the same name each is one of its own."""
     if isinstance(address, PciAddress):
         return address.bdf
-    return str(address) if isinstance(address, MockAddress | VfioUserAddress) else _Object(address)
+    if isinstance(address, VfioUserAddress):
+        return socket_path(address)
+    return str(address) if isinstance(address, MockAddress) else _Object(address)
 
 
 async def _attach(

@@ -69,7 +69,9 @@ def build() -> Path:
 def _check_tools() -> None:
     missing = [name for name in ("apt-get", "gcc", "make") if not shutil.which(name)]
     if missing:
-        raise BuildError(f"{', '.join(missing)}: not on this machine. It takes Debian's archive and a C compiler")
+        raise BuildError(
+            f"{', '.join(missing)}: not on this machine. It takes Debian's archive and a C compiler"
+        )
     lines = "".join(f"#include <{header}>\n" for header in HEADERS)
     if _compiles(lines):
         return
@@ -166,7 +168,9 @@ def _run(*command: str | Path, cwd: Path | None = None) -> str:
     Raises:
         BuildError: it failed; the message ends with what it printed last.
     """
-    done = subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=cwd, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     if done.returncode:
         last = (done.stdout + done.stderr).strip().splitlines()[-10:]
         raise BuildError(f"`{command[0]}` returned {done.returncode}: " + "\n".join(last))
@@ -179,7 +183,9 @@ def _say(text: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line says and return an exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.freethreaded", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.freethreaded", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--path", action="store_true", help="build nothing, say where it is")
     if parser.parse_args(argv).path:
         found = find()

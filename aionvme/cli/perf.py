@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aionvme.perf.measure import Measurement
     from aionvme.perf.report import Report
 
-__all__ = ["perf"]
+__all__ = ["cpus_of", "perf"]
 
 
 class Pattern(StrEnum):
@@ -87,21 +87,33 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-def _cpus(text: str) -> frozenset[int]:
-    """SPDK's forms: a mask in hexadecimal, or a list in brackets; without the brackets, taskset's list."""
-    if match := re.fullmatch(r"0[xX]([0-9a-fA-F]+)", text):
-        mask = int(match[1], 16)
-        found = {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1}
-    elif re.fullmatch(r"\[?\d+(-\d+)?(,\d+(-\d+)?)*\]?", text):
-        found = set()
-        for part in text.strip("[]").split(","):
-            first, _, last = part.partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
-    else:
+def cpus_of(text: str) -> frozenset[int]:
+    """The processors of a text: a mask in hexadecimal or a list in brackets as SPDK has them, or taskset's list."""
+    try:
+        found = _masked(int(text, 16)) if text.lower().startswith("0x") else _listed(text)
+    except ValueError:
         found = set()
     if not found:
         raise typer.BadParameter(f'{text!r} is no list of processors: write it like "0,2-3" or "0x5"')
     return frozenset(found)
+
+
+def _masked(mask: int) -> set[int]:
+    return {cpu for cpu in range(mask.bit_length()) if mask >> cpu & 1}
+
+
+def _listed(text: str) -> set[int]:
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    found = set()
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)):
+            raise ValueError(part)
+        cpus = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if not cpus:
+            raise ValueError(part)
+        found.update(cpus)
+    return found
 
 
 def perf(
@@ -113,7 +125,10 @@ def perf(
         Pattern, typer.Option("-w", "--workload", help="What the commands do; rand: at random places.")
     ] = Pattern.RANDREAD,
     depth: Annotated[
-        int, typer.Option("-q", "--depth", min=1, help="Commands under way at once, on each queue pair.")
+        int,
+        typer.Option(
+            "-q", "--depth", min=1, metavar="N", help="Commands under way at once, on each queue pair."
+        ),
     ] = 32,
     io_size: Annotated[
         int,
@@ -122,16 +137,23 @@ def perf(
         ),
     ] = "4KiB",  # type: ignore[assignment] # the parser makes a number of it
     read_percent: Annotated[
-        int | None, typer.Option("-M", "--read-percent", min=0, max=100, help="Of rw and randrw: reads, 50.")
+        int | None,
+        typer.Option(
+            "-M", "--read-percent", min=0, max=100, metavar="N", help="Of rw and randrw: reads, 50."
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option("-t", "--time", help="Seconds that are measured.")] = 10.0,
-    queue_pairs: Annotated[int, typer.Option("-P", "--queue-pairs", min=1, help="How many.")] = 1,
+    seconds: Annotated[
+        float, typer.Option("-t", "--time", metavar="SECONDS", help="Seconds that are measured.")
+    ] = 10.0,
+    queue_pairs: Annotated[
+        int, typer.Option("-P", "--queue-pairs", min=1, metavar="N", help="How many.")
+    ] = 1,
     cpus: Annotated[
         frozenset[int] | None,
         typer.Option(
             "-c",
             "--cpus",
-            parser=_cpus,
+            parser=cpus_of,
             metavar="LIST",
             help="Processors of the driving thread: 0,2-3 or 0x5.",
         ),
@@ -141,14 +163,17 @@ def perf(
     ] = Mode.AWAIT,
     completion: Annotated[Completion, typer.Option(help="How completions are learnt of.")] = Completion.POLL,
     loop: Annotated[Loop, typer.Option(help="The event loop.")] = Loop.UVLOOP,
-    warmup: Annotated[float, typer.Option(min=0, help="Seconds before the measurement.")] = 1.0,
+    warmup: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds before the measurement.")
+    ] = 1.0,
     rate: Annotated[
-        float | None, typer.Option(help="Commands a second in all; by default as many as there can be.")
+        float | None,
+        typer.Option(metavar="N", help="Commands a second in all; by default as many as there can be."),
     ] = None,
-    latency: Annotated[
+    no_latency: Annotated[
         bool,
-        typer.Option("--latency/--no-latency", help="Time each command, which costs a look at the clock."),
-    ] = True,
+        typer.Option("--no-latency", metavar="", help="Time no command: that is a look at the clock less."),
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", metavar="", help="Write blocks with checksums first; check each read.")
     ] = False,
@@ -161,8 +186,10 @@ def perf(
             parser=_size, metavar="SIZE", help="Its size; by default all, with --verify 1GiB at most."
         ),
     ] = None,
-    nsid: Annotated[int | None, typer.Option(min=1, help="Namespace; by default the first.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of places and data.")] = 1,
+    nsid: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Namespace; by default the first.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of places and data.")] = 1,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Overwrite data without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
     plot: Annotated[
@@ -177,7 +204,7 @@ def perf(
     load = Workload(
         pattern=pattern.value, io_size=io_size, depth=depth, queue_pairs=queue_pairs, read_percent=read_percent,
         seconds=seconds, warmup=warmup, mode=mode.value, completion=completion.value, rate=rate,
-        latency=latency, verify=verify, offset=offset, size=size, seed=seed,
+        latency=not no_latency, verify=verify, offset=offset, size=size, seed=seed,
     )  # fmt: skip
     asks = load.destroys and not is_disposable(address) and not yes
     if asks and not can_ask():
@@ -207,7 +234,7 @@ def _check_plot(path: Path, load: Workload) -> None:
             f"--plot shows latencies, and {'a batch has none' if load.latency else '--no-latency measures none'}"
         )
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib. Run `pip install aionvme[plot]`")
+        raise UsageError("--plot needs matplotlib. Run `pip install 'aionvme[plot]'`")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot: {path} is to be a .png, .svg or .pdf")
 

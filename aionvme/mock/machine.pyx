@@ -260,6 +260,11 @@ cdef class Machine(Engine):
             if self.core.kept[i].rule != rule_id:
                 i += 1
                 continue
+            if self.core.admin_waiting:
+                # The mock's thread has fetched one and waits for the interpreter: there is room for one alone.
+                self._serve()
+                i = 0
+                continue
             if kept_take(&self.core, i, &kept) and self.core.running:
                 begin(&self.core, self.core.sqs[kept.qid], &kept.sqe)
                 if self.core.admin_waiting:

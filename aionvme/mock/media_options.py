@@ -21,6 +21,7 @@ class MediaKeywords(TypedDict, total=False):
     sanitize_fails: bool
     self_test_time: float
     self_test_result: int
+    no_data: bool
 
 
 def _seconds(_instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -45,6 +46,8 @@ class MediaOptions:
         sanitize_fails: Sanitize operations fail at their end.
         self_test_time: Seconds that a self-test takes.
         self_test_result: What it ends with: 0 for no error, 5 to 7 for a failure.
+        no_data: For measuring what a driver costs: reads and writes are checked as ever, with the I/O address of every
+            PRP and SGL entry, but move no bytes. For namespaces in memory, without metadata.
     """
 
     max_namespaces: int = attrs.field(default=0, validator=_namespaces)
@@ -54,3 +57,4 @@ class MediaOptions:
     sanitize_fails: bool = False
     self_test_time: float = attrs.field(default=0.0, validator=_seconds)
     self_test_result: int = 0
+    no_data: bool = False

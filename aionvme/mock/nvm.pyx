@@ -15,7 +15,7 @@ from aionvme.mock.rings cimport (
     DENY_WRITE, DNR, FAILED_FUSED, FOR_PYTHON, INVALID_FIELD, INVALID_OPCODE, LBA_OUT_OF_RANGE, READ_ERROR,
     RESERVATION_CONFLICT, SUCCESS, WRITE_FAULT, Core, Namespace, Sqe,
 )
-from aionvme.mock.transfer cimport check_namespace, is_denied, transfer
+from aionvme.mock.transfer cimport check_namespace, count_transfer, is_denied, transfer
 
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
@@ -78,17 +78,6 @@ cdef inline uint8_t *_one_piece(Core *core, const Sqe *sqe, size_t nbytes, uint3
     return memory if run == nbytes else NULL
 
 
-cdef inline uint16_t _count(Core *core, bint writing, size_t nbytes) noexcept nogil:
-    """It was executed."""
-    if writing:
-        core.writes += 1
-        core.bytes_written += nbytes
-    else:
-        core.reads += 1
-        core.bytes_read += nbytes
-    return SUCCESS
-
-
 cdef uint16_t _plain(Core *core, const Sqe *sqe, Namespace *ns) noexcept nogil:
     """Read or Write that is nothing but a copy."""
     cdef bint writing = sqe.opcode == OPCODE_WRITE
@@ -107,22 +96,25 @@ cdef uint16_t _plain(Core *core, const Sqe *sqe, Namespace *ns) noexcept nogil:
     if nbytes > core.max_transfer:
         return INVALID_FIELD | DNR
     memory = _one_piece(core, sqe, nbytes, IOVA_READ if writing else IOVA_WRITE) if ns.fd < 0 else NULL
-    if memory != NULL:
+    if memory != NULL and not ns.no_data:
         stored = ns.memory + (lba << ns.shift)
         memcpy(stored if writing else memory, memory if writing else stored, nbytes)
-        return _count(core, writing, nbytes)
+    if memory != NULL:
+        return count_transfer(core, writing, nbytes)
     status = map_data(core, sqe, nbytes, writing)
     if status:
         return status
+    if ns.no_data:
+        return count_transfer(core, writing, nbytes)
     if writing:
         if segments_to_storage(core, ns, lba << ns.shift) < 0:
             return WRITE_FAULT
-        return _count(core, writing, nbytes)
+        return count_transfer(core, writing, nbytes)
     if core.data.buckets and ns.fd >= 0:
         return transfer(core, sqe)
     if storage_to_segments(core, ns, lba << ns.shift) < 0:
         return READ_ERROR
-    return _count(core, writing, nbytes)
+    return count_transfer(core, writing, nbytes)
 
 
 cdef uint16_t _optional(Core *core, const Sqe *sqe) noexcept nogil:

@@ -201,6 +201,10 @@ class MockOptions:
         unknown = more.keys() - commands.keys() - media.keys()
         if unknown:
             raise TypeError(f"a mock controller has no option {', '.join(sorted(unknown))}")
+        if media.get("no_data") and (others["storage"] or any(config.metadata for config in namespaces)):
+            raise UsageError(
+                "no_data is for namespaces in memory, without metadata: leave out storage, metadata, pi"
+            )
         return cls(
             namespaces=tuple(namespaces), commands=Commands(**commands), media=MediaOptions(**media), **others
         )
@@ -291,6 +295,7 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "sanitize_fails": (_switch, "0|1"),
     "self_test_time": (float, "0"),
     "self_test_result": (int, "0"),
+    "no_data": (_switch, "0|1"),
     **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 

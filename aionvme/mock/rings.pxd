@@ -176,6 +176,7 @@ cdef struct Namespace:
     uint64_t nblocks
     uint64_t offset         # in the file
     uint8_t *memory
+    bint no_data            # reads and writes end when their memory was found
     uint32_t meta           # bytes of metadata of a block
     bint extended           # they follow the block's data in the host's memory
     uint64_t meta_offset    # in the file

@@ -7,6 +7,7 @@ from aionvme.mock.rings cimport Namespace, pthread_mutex_t
 cdef class Shelf:
     cdef Namespace *namespaces      # by namespace identifier less 1
     cdef readonly uint32_t nn
+    cdef bint no_data
     cdef pthread_mutex_t mutex
     cdef bint mutex_made
 

@@ -29,9 +29,15 @@ cdef void *_reserve(uint64_t nbytes) except NULL:
 
 
 cdef class Shelf:
-    """Namespaces with identifiers 1 to `nn`. `with shelf:` no controller executes a command inside."""
+    """Namespaces with identifiers 1 to `nn`. `with shelf:` no controller executes a command inside.
 
-    def __cinit__(self, uint32_t nn):
+    Args:
+        nn: How many.
+        no_data: Reads and writes of them move no bytes.
+    """
+
+    def __cinit__(self, uint32_t nn, bint no_data):
+        self.no_data = no_data
         self.namespaces = <Namespace *>calloc(nn, sizeof(Namespace))
         self.nn = nn
         self.mutex_made = pthread_mutex_init(&self.mutex, NULL) == 0
@@ -68,6 +74,7 @@ cdef class Shelf:
         if fd < 0:
             ns.memory = <uint8_t *>_reserve(nblocks << shift)
         ns.fd, ns.shift, ns.nblocks, ns.offset = fd, shift, nblocks, offset
+        ns.no_data = self.no_data
 
     def add_metadata(self, uint32_t nsid, uint32_t nbytes, bint extended, uint32_t pi, uint32_t pi_bytes,
                      uint32_t pi_offset, uint32_t sts):

@@ -47,7 +47,7 @@ class Subsystem:
     """
 
     def __init__(self, options: MockOptions) -> None:
-        self.shelf = Shelf(max(len(options.namespaces), options.media.max_namespaces))
+        self.shelf = Shelf(max(len(options.namespaces), options.media.max_namespaces), options.media.no_data)
         self.lock = threading.RLock()
         self.clock = Clock()
         self.serial = options.serial

@@ -2,7 +2,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from aionvme.mock.rings cimport Core, Namespace, Sqe
+from aionvme.mock.rings cimport SUCCESS, Core, Namespace, Sqe
 
 
 cdef struct Range:          # blocks of a command, within their namespace
@@ -17,3 +17,14 @@ cdef uint16_t denial(const Core *core, const Namespace *ns, uint32_t deny) noexc
 cdef bint is_denied(const Core *core, const Namespace *ns, uint32_t deny) noexcept nogil
 cdef uint8_t *stage(Core *core, size_t nbytes) noexcept nogil
 cdef uint16_t transfer(Core *core, const Sqe *sqe) noexcept nogil
+
+
+cdef inline uint16_t count_transfer(Core *core, bint writing, size_t nbytes) noexcept nogil:
+    # It was executed.
+    if writing:
+        core.writes += 1
+        core.bytes_written += nbytes
+    else:
+        core.reads += 1
+        core.bytes_read += nbytes
+    return SUCCESS

@@ -154,9 +154,7 @@ cdef uint16_t _read(Core *core, const Range *blocks, const Tags *tags, bint stri
     if status:
         return status
     _exchange(core, blocks, &ours, stripped, True)
-    core.reads += 1
-    core.bytes_read += <uint64_t>blocks.nblocks << blocks.ns.shift
-    return SUCCESS
+    return count_transfer(core, False, <size_t>blocks.nblocks << blocks.ns.shift)
 
 
 cdef uint16_t _write(Core *core, const Range *blocks, const Tags *tags, bint stripped) noexcept nogil:
@@ -179,9 +177,7 @@ cdef uint16_t _write(Core *core, const Range *blocks, const Tags *tags, bint str
     if ns.meta and store_metadata(ns, blocks.lba, blocks.nblocks, ours.meta) < 0:
         return WRITE_FAULT
     unmark_bad(ns, blocks.lba, blocks.nblocks)
-    core.writes += 1
-    core.bytes_written += nbytes
-    return SUCCESS
+    return count_transfer(core, True, nbytes)
 
 
 cdef bint _same_metadata(const Range *blocks, const uint8_t *one, const uint8_t *other) noexcept nogil:
@@ -245,6 +241,8 @@ cdef uint16_t transfer(Core *core, const Sqe *sqe) noexcept nogil:
     status = _map(core, sqe, &blocks, stripped, writing or comparing)
     if status:
         return status
+    if blocks.ns.no_data and not comparing:
+        return count_transfer(core, writing, <size_t>blocks.nblocks << blocks.ns.shift)
     if writing:
         return _write(core, &blocks, &tags, stripped)
     if comparing:

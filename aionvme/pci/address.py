@@ -30,7 +30,7 @@ IOMMU_MODES = ("auto", "group", "iommufd", "noiommu")
 
 _FORMS = (
     '"0000:01:00.0", "01:00.0" (with "?iommu=auto|group|iommufd|noiommu&vf_token=UUID"), '
-    '"mock:" (with "?size=1GiB&lba=4096&namespaces=2"), "vfio-user:/run/ctrl", '
+    '"mock:" (with "?size=1GiB&lba=4096&namespaces=2"), "vfio-user:/run/ctrl" (with "?timeout=5"), '
     '"trtype:PCIE traddr:0000:01:00.0", "trtype:VFIOUSER traddr:/run/ctrl"'
 )
 
@@ -94,14 +94,17 @@ class VfioUserAddress:
     Attributes:
         path: The UNIX socket, or the folder that has it under the name `cntrl`.
         subnqn, ns: As in SPDK's form; kept, not used.
+        timeout: Seconds that the server has to answer a message. One that takes longer is taken for lost.
     """
 
     path: str
     subnqn: str | None = None
     ns: int | None = None
+    timeout: float = 5.0
 
     def __str__(self) -> str:
-        return f"vfio-user:{self.path}"
+        options = "" if self.timeout == 5.0 else f"?timeout={self.timeout:g}"
+        return f"vfio-user:{self.path}{options}"
 
 
 def parse_address(text: str) -> PciAddress | MockAddress | VfioUserAddress:
@@ -123,9 +126,7 @@ def parse_address(text: str) -> PciAddress | MockAddress | VfioUserAddress:
     if colon and scheme.lower() == "mock":
         return _parse_mock(text, rest)
     if colon and scheme.lower() == "vfio-user":
-        if not rest:
-            raise _bad(text, "the path is missing")
-        return VfioUserAddress(rest)
+        return _parse_vfio_user(text, rest)
     place, _, query = text.partition("?")
     return _pci_address(text, place, query)
 
@@ -183,6 +184,25 @@ def _parse_mock(text: str, rest: str) -> MockAddress:
     if rest and not rest.startswith("?"):
         raise _bad(text, 'after "mock:" come nothing or options')
     return MockAddress(_options(text, rest[1:]))
+
+
+def _parse_vfio_user(text: str, rest: str) -> VfioUserAddress:
+    path, _, query = rest.partition("?")
+    if not path:
+        raise _bad(text, "the path is missing")
+    options = _options(text, query)
+    unknown = sorted(options.keys() - {"timeout"})
+    if unknown:
+        raise _bad(text, f"a vfio-user server has no option {unknown[0]!r}")
+    if not options:
+        return VfioUserAddress(path)
+    try:
+        timeout = float(options["timeout"])
+    except ValueError:
+        timeout = 0.0
+    if not 0 < timeout <= 3600:
+        raise _bad(text, f"timeout is a number of seconds up to 3600, {options['timeout']!r} is none")
+    return VfioUserAddress(path, timeout=timeout)
 
 
 def _pci_address(text: str, place: str, query: str) -> PciAddress:

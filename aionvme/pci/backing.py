@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 __all__ = ["HUGE_PAGE", "PAGE", "backing_file"]
@@ -37,7 +38,7 @@ def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
     if huge and nbytes >= HUGE_PAGE:
         size = -(-nbytes // HUGE_PAGE) * HUGE_PAGE
         try:
-            return _filled_file(size, os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB), size
+            return _filled_file(size, os.MFD_HUGETLB | os.MFD_HUGE_2MB), size
         except OSError:
             # No pool of huge pages, or none left: ordinary pages serve as well.
             pass
@@ -46,7 +47,7 @@ def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
     if nbytes > available:
         raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available")
     try:
-        return _filled_file(nbytes, os.MFD_CLOEXEC), nbytes
+        return _filled_file(nbytes, 0), nbytes
     except OSError as error:
         if error.errno not in _NO_MEMORY:
             raise
@@ -54,9 +55,11 @@ def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
 
 
 def _filled_file(nbytes: int, flags: int) -> int:
-    fd = os.memfd_create("aionvme-dma", flags)
+    fd = os.memfd_create("aionvme-dma", flags | os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.posix_fallocate(fd, 0, nbytes)
+        # A device in another process gets the descriptor. Shrunk by it, the memory would end this process (SIGBUS).
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     except BaseException:
         os.close(fd)
         raise

@@ -36,8 +36,8 @@ cdef class DmaSpace(Mappings):
     Args:
         function: The function. Its `iova_ranges()` are ours to choose from. `map_dma` may use the descriptor
             that it is given during the call only.
-        arena_size: Bytes that are mapped at a time; a power of two. Larger allocations get an arena of their
-            own.
+        arena_size: Bytes that are mapped at a time; a power of two, by default what suits the function. Larger
+            allocations get an arena of their own.
         huge_pages: Use 2 MiB pages for arenas where the system has some free.
 
     Raises:
@@ -50,8 +50,8 @@ cdef class DmaSpace(Mappings):
         self._pending = deque()
         self._forks = fork_count()
 
-    def __init__(self, Function function not None, *, arena_size=2 << 20, huge_pages=True):
-        arena_size = operator.index(arena_size)
+    def __init__(self, Function function not None, *, arena_size=None, huge_pages=True):
+        arena_size = operator.index(function.arena_size if arena_size is None else arena_size)
         if arena_size < PAGE or arena_size & (arena_size - 1) or arena_size > 1 << 40:
             raise UsageError(f"arena_size must be a power of two and at least {PAGE} bytes, not {arena_size}")
         if self.function is not None:

@@ -3,8 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cdef class Function:
-    # BAR 0 as mapped memory, or NULL where register accesses go by message (read32 and the rest are then overridden,
-    # and a doorbell is rung by write32).
+    # BAR 0 as mapped memory, or NULL where register accesses go by message (read32 and the rest are then overridden).
     cdef volatile uint8_t *bar
     cdef size_t bar_size
     # Not NULL where the device side can sleep: after a doorbell store and a full barrier, a nonzero value here asks for
@@ -15,6 +14,8 @@ cdef class Function:
     cdef list _more_bars            # (address, nbytes) of further BARs that are mapped
     cdef bint _closed
 
+    # Where a doorbell is rung by a store; NULL where it is rung by write32, from any thread.
+    cdef volatile uint8_t *doorbell(self, size_t offset) noexcept
     cdef void kick(self) noexcept nogil
     cpdef uint32_t read32(self, size_t offset) except? 0xFFFFFFFF
     cpdef int write32(self, size_t offset, uint32_t value) except -1

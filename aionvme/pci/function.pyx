@@ -62,6 +62,10 @@ cdef class Function:
         aio_mmio_write64(self.bar + offset, value)
         return 0
 
+    cdef volatile uint8_t *doorbell(self, size_t offset) noexcept:
+        """The doorbell at an offset of BAR 0 as memory, NULL where it is none; some subclasses map doorbells alone."""
+        return self.bar + offset if self.bar != NULL else NULL
+
     cdef void kick(self) noexcept nogil:
         """Wakes the device side after a doorbell store that it would sleep through. Nothing for hardware."""
 
@@ -117,6 +121,16 @@ cdef class Function:
     def closed(self):
         """Whether `close` was called."""
         return bool(self._closed)
+
+    @property
+    def loss(self) -> str | None:
+        """Why the device is gone, as a sentence, where the function knows; then its registers read as all ones."""
+        return None
+
+    @property
+    def arena_size(self) -> int:
+        """Bytes of memory that are best mapped at a time; a power of two."""
+        return 2 << 20
 
     # -- the rest of the seam ----------------------------------------------------------------------------------------
 

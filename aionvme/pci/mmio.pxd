@@ -1,7 +1,7 @@
 # Register accesses and barriers; the reasons stand in the header.
 from libc.stdint cimport uint32_t, uint64_t
 
-cdef extern from "../pci/mmio.h" nogil:
+cdef extern from "aionvme/pci/mmio.h" nogil:
     uint32_t aio_mmio_read32(const volatile void *address)
     void aio_mmio_write32(volatile void *address, uint32_t value)
     uint64_t aio_mmio_read64(const volatile void *address)

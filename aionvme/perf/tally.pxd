@@ -30,6 +30,7 @@ cdef class Tally:
 
 cdef class Pacer:
     cdef readonly uint64_t credits
+    cdef bint over
     cdef object idle                    # deque of what is called when there is a credit
 
     cdef bint take(self, object resume) except -1

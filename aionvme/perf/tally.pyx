@@ -115,12 +115,15 @@ cdef class Pacer:
         return taken
 
     def release(self):
-        """The end: whoever waits is called."""
+        """The end: whoever waits is called, and nobody has to wait any more."""
+        self.over = True
         waiting, self.idle = self.idle, deque()
         for resume in waiting:
             resume()
 
     cdef bint take(self, object resume) except -1:
+        if self.over:
+            return True
         if self.credits:
             self.credits -= 1
             return True

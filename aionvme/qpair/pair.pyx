@@ -30,7 +30,7 @@ cdef class RingPair(Pieces):
         self.max_transfer = min(max_transfer or MAX_PIECE_BYTES, MAX_PIECE_BYTES)
         self.sq_doorbell_offset = sq_doorbell
         self.cq_doorbell_offset = cq_doorbell
-        if self.function.bar != NULL and self.cq_doorbell_offset + 4 > self.function.bar_size:
+        if self.function.bar_bytes and self.cq_doorbell_offset + 4 > self.function.bar_bytes:
             raise UsageError(f"the doorbells of queue {qid} lie outside of BAR 0")
         ring_init(&self.ring, qid, depth, entries)
         self._lay_out(sq_memory)
@@ -60,9 +60,8 @@ cdef class RingPair(Pieces):
         self.ring.lists = self.ring.cq + cq_bytes
         self.ring.lists_iova = self.cq_iova_ + cq_bytes
         self.ring.list_bytes = self.list_bytes = stride
-        if self.function.bar != NULL:
-            self.ring.sq_doorbell = self.function.bar + self.sq_doorbell_offset
-            self.ring.cq_doorbell = self.function.bar + self.cq_doorbell_offset
+        self.ring.sq_doorbell = self.function.doorbell(self.sq_doorbell_offset)
+        self.ring.cq_doorbell = self.function.doorbell(self.cq_doorbell_offset)
 
     def _shadow(self, DmaBuffer shadows not None, DmaBuffer events not None, size_t first_doorbell):
         # Both pages are laid out as the doorbells are (Base 2.0, 5.8).

@@ -22,13 +22,15 @@ class Machine:
 
     Attributes:
         sockets: UNIX sockets on which a server of vfio-user waits, one for each PCI function.
-        memory: MiB of RAM, which the servers map.
+        memory: MiB of RAM.
+        shared: the servers are given descriptors of it, and map it; else they ask for what they need by messages.
         files: what the guest finds in the folder that it shares with the host, by name.
         qemu_args: appended to QEMU's command line.
     """
 
     sockets: tuple[Path, ...]
     memory: int = 512
+    shared: bool = True
     files: Mapping[str, bytes] = field(default_factory=dict)
     qemu_args: tuple[str, ...] = ()
 
@@ -44,10 +46,10 @@ class Machine:
 
     def command_line(self, boot: qemu.Boot) -> list[str]:
         """QEMU's arguments."""
+        kind, how = ("memfd", ",share=on") if self.shared else ("ram", "")
         return beside.run(
             beside.QEMU, "-L", beside.TREE / "usr/share/qemu", "-machine", "q35,memory-backend=mem",
-            # A server can map the guest's memory only where it has a descriptor that may be shared.
-            "-object", f"memory-backend-memfd,id=mem,size={self.memory}M,share=on", "-m", f"{self.memory}M",
+            "-object", f"memory-backend-{kind},id=mem,size={self.memory}M{how}", "-m", f"{self.memory}M",
             *qemu.basis(boot, kernel_args="quiet"),
             *(word for socket in self.sockets for word in ("-device", _attached(socket))),
             *self.qemu_args,

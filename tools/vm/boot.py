@@ -184,6 +184,8 @@ def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         # Either it has powered off and this does nothing, or nothing in it is worth a clean end.
         process.kill()
         process.wait()
+        assert process.stdout
+        process.stdout.close()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -31,7 +31,9 @@ def manage(
     script: Annotated[
         Path | None, typer.Option(help="Take the answers from a file, one a line, instead of asking.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before data is destroyed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar="", help="Do not ask before data is destroyed.")
+    ] = False,
 ) -> None:
     """Manage controllers and namespaces from a menu: create, attach, format, update firmware, sanitize.
 

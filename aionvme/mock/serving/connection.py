@@ -26,7 +26,6 @@ __all__ = ["Connection", "refuse"]
 
 _log = logging.getLogger(__name__)
 
-# POLLRDHUP is not in `select` before Python 3.12's documentation, but in the module.
 _GONE = select.POLLHUP | select.POLLRDHUP
 
 
@@ -50,6 +49,7 @@ class Connection:
         self._on_end = on_end
         self._asking = Asking(self._channel, wire.DEFAULT_MAX_DATA, timeout)
         self._requests: Requests | None = None
+        self._ending = False
         self._worker = Worker(self._execute, "aionvme vfio-user requests")
         self._thread = threading.Thread(target=self._run, name="aionvme vfio-user client", daemon=True)
 
@@ -59,9 +59,12 @@ class Connection:
 
     @property
     def peer_is_gone(self) -> bool:
-        """Whether the client has closed its end, whatever is still under way here."""
+        """Whether the connection has ended, whatever is still under way here."""
+        if self._ending:
+            return True
         poller = select.poll()
         poller.register(self._fd, _GONE)
+        # If it ends just now there is no such descriptor any more (POLLNVAL).
         return bool(poller.poll(0))
 
     def close(self) -> None:
@@ -137,6 +140,7 @@ class Connection:
             self._channel.shut_down()
 
     def _end(self) -> None:
+        self._ending = True
         self._channel.shut_down()
         self._asking.end()
         self._worker.close()

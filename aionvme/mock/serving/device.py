@@ -62,6 +62,11 @@ class ServedDevice:
         self._num_remote = 0
         self.irqs = Irqs(function, machine)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the mock was removed."""
+        return self._function.config_read(0, 2) == b"\xff\xff"
+
     # -- clients ---------------------------------------------------------------------------------------------
 
     def attach(self, peer: object) -> None:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 SOCKET = "cntrl"
 _LONGEST = 107  # bytes of a socket's path (sun_path, unix(7))
 _REFUSAL = 0.5  # seconds in which a client that is not let in may hear why
-_BACKLOG = 8
+_BACKLOG = 64
 
 
 class Serving:
@@ -40,11 +40,12 @@ class Serving:
         path: The socket.
     """
 
+    _closed = True  # until it has begun
+
     def __init__(self, device: ServedDevice, folder: str | os.PathLike[str], *, timeout: float) -> None:
         self._pid = os.getpid()
         self._device = device
         self._timeout = timeout
-        self._closed = False
         self._lock = threading.Lock()
         self._closing = threading.Lock()
         self._connection: Connection | None = None
@@ -53,6 +54,7 @@ class Serving:
         about = os.stat(self.path)
         self._file = about.st_dev, about.st_ino
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="aionvme vfio-user listener", daemon=True)
         self._thread.start()
 
@@ -89,13 +91,13 @@ class Serving:
             # It is on its way out.
             before.join()
         with self._lock:
-            free = self._connection is None
-            if free:
+            number = errno.EBUSY if self._connection is not None else errno.ENODEV if self._device.gone else 0
+            if not number:
                 self._connection = Connection(sock, self._device, self._timeout, self._ended)
                 self._connection.start()
-        if not free:
-            _log.info("vfio-user: a second client is refused")
-            refuse(sock, errno.EBUSY, _REFUSAL)
+        if number:
+            _log.info("vfio-user: a client is refused: %s", os.strerror(number))
+            refuse(sock, number, _REFUSAL)
 
     def _ended(self) -> None:
         with self._lock:
@@ -129,7 +131,7 @@ class Serving:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        if not self._closed:
             warnings.warn(f"{self!r} was collected while open", ResourceWarning, stacklevel=2, source=self)
             self.close()
 

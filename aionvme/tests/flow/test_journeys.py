@@ -1,4 +1,7 @@
-"""The journeys on the mock: both loops, both block sizes, all metadata, with and without weighted round robin."""
+"""The journeys on the mock: both loops, both block sizes, all metadata, with and without weighted round robin.
+
+Each runs in this process, and by way of a socket.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from aionvme.mock import MockController
+from aionvme.tests import journeys
+from aionvme.tests.flow.places import HERE, PLACES, addressed
 from aionvme.tests.journeys import (
     EVENTS,
     OTHERS,
-    PLACES,
     WRITING,
     Device,
     Journey,
@@ -29,15 +33,21 @@ SIZE = 64 * MIB
 pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
 
 
-@pytest.fixture(params=[512, 4096])
-def block_size(request: pytest.FixtureRequest) -> int:
-    """Bytes in a block of the device."""
-    return int(request.param)
+@pytest.fixture(
+    params=[(512, HERE), (4096, HERE), (512, "mapped"), (4096, "message")], ids=lambda kind: f"{kind}"
+)
+def kind(request: pytest.FixtureRequest) -> tuple[int, str]:
+    """Bytes in a block of the device, and where it is."""
+    block_size, place = request.param
+    return block_size, place
 
 
 @contextmanager
-def _device(folder: Path, block_size: int, name: str) -> Iterator[tuple[Device, Manifest]]:
+def _device(
+    folder: Path, kind: tuple[int, str], name: str
+) -> Iterator[tuple[Device, Manifest, MockController]]:
     """The mock with a file that what was recorded is looked for in, once the mock is closed."""
+    block_size, place = kind
     image, manifest = folder / "image", Manifest(folder)
     weighted = block_size == 4096
     with MockController(
@@ -47,30 +57,33 @@ def _device(folder: Path, block_size: int, name: str) -> Iterator[tuple[Device, 
         def record(offset: int, data: bytes) -> None:
             manifest.add(Record("JOURNEY", offset, data, name))
 
-        yield Device(mock, "JOURNEY", block_size, SIZE // block_size, record, weighted=weighted), manifest
+        with addressed(mock, place, folder) as address:
+            device = Device(address, "JOURNEY", block_size, SIZE // block_size, record, weighted=weighted)
+            yield device, manifest, mock
     assert mismatches(manifest.read(), {"JOURNEY": image}) == []
 
 
-@pytest.mark.parametrize("journey", [*WRITING, *PLACES], ids=lambda journey: journey.__name__)
-async def test_writing_journey(journey: Journey, tmp_path: Path, block_size: int) -> None:
+@pytest.mark.parametrize("journey", [*WRITING, *journeys.PLACES], ids=lambda journey: journey.__name__)
+async def test_writing_journey(journey: Journey, tmp_path: Path, kind: tuple[int, str]) -> None:
     """A journey that writes comes to its end, and the file behind the mock has what it wrote."""
-    with _device(tmp_path, block_size, journey.__name__) as (device, manifest):
+    with _device(tmp_path, kind, journey.__name__) as (device, manifest, _):
         await journey(device)
         assert manifest.read(), "the journey recorded no write"
 
 
 @pytest.mark.parametrize("journey", OTHERS, ids=lambda journey: journey.__name__)
-async def test_journey(journey: Journey, tmp_path: Path, block_size: int) -> None:
+async def test_journey(journey: Journey, tmp_path: Path, kind: tuple[int, str]) -> None:
     """A journey that leaves nothing to look for comes to its end."""
-    with _device(tmp_path, block_size, journey.__name__) as (device, _):
+    with _device(tmp_path, kind, journey.__name__) as (device, *_):
         await journey(device)
 
 
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("journey", EVENTS, ids=lambda journey: journey.__name__)
-async def test_event_journey(journey: Journey, tmp_path: Path) -> None:
+async def test_event_journey(journey: Journey, place: str, tmp_path: Path) -> None:
     """A journey with events that are raised from outside comes to its end."""
-    with _device(tmp_path, 512, journey.__name__) as (device, _):
-        await journey(replace(device, warn=partial(setattr, device.address, "critical_warning")))
+    with _device(tmp_path, (512, place), journey.__name__) as (device, _, mock):
+        await journey(replace(device, warn=partial(setattr, mock, "critical_warning")))
 
 
 LAYOUTS = (
@@ -91,18 +104,22 @@ def _name(value: Journey | Layout) -> str:
     return "-".join([*words, *["extended"] * value.extended, *["first"] * value.pi_first])
 
 
+@pytest.mark.parametrize("place", [HERE, "mapped"])
 @pytest.mark.parametrize(
     ("layout", "journey"),
     [(layout, journey) for layout in LAYOUTS for journey in with_metadata(layout)],
     ids=_name,
 )
-async def test_metadata_journey(journey: Journey, layout: Layout, tmp_path: Path) -> None:
+async def test_metadata_journey(journey: Journey, layout: Layout, place: str, tmp_path: Path) -> None:
     """A journey with metadata comes to its end, and the mock has the data and the metadata that it wrote."""
     folder, size, block_size = tmp_path, 2 << 20, 512
     manifest, images = Manifest(folder), {name: folder / name for name in ("data", "metadata")}
-    with MockController(size=size, lba=block_size, mssrl=5, mcl=7, **asdict(layout)) as mock:
+    with (
+        MockController(size=size, lba=block_size, mssrl=5, mcl=7, **asdict(layout)) as mock,
+        addressed(mock, place, tmp_path) as address,
+    ):
         device = Device(
-            mock,
+            address,
             "JOURNEY",
             block_size,
             size // block_size,

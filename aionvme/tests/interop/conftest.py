@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aionvme.tests.interop.serving import DOORBELLS, Served, served
+from aionvme.tests.interop.serving import WAYS, Served, served
 from aionvme.tests.interop.steps import Steps
 from tools.interop import guest
 from tools.interop.machine import Machine
@@ -48,13 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(2 * SECONDS))
 
 
-@pytest.fixture(scope="session", params=DOORBELLS)
+@pytest.fixture(scope="session", params=WAYS)
 def linux(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A Linux guest that has been through `guest.sh`, for each way in which doorbells are rung."""
+    """A Linux guest that has been through `guest.sh`, for each way in which it reaches the controller."""
     if STATE != "ready":
         pytest.skip(f"no guest with QEMU's vfio-user-pci: {STATE}")
-    with served(tmp_path_factory.mktemp(request.param), request.param) as server:
-        machine = Machine((server.socket,), files={"payload": PAYLOAD})
+    way = WAYS[request.param]
+    with served(tmp_path_factory.mktemp(request.param), way) as server:
+        machine = Machine((server.socket,), shared=way.shared, files={"payload": PAYLOAD})
         boot = guest.run(f"interop-{request.param}", machine, SCRIPT.read_text(), SECONDS)
         console = (boot.folder / "console.log").read_text(errors="replace")
         yield Guest(server, Steps(boot.share / "steps"), console)

@@ -19,11 +19,29 @@ OPTIONS: dict[str, Any] = {
     "model": "served over vfio-user",
     "firmware": "7.7",
 }
-# How doorbells are rung: by a store into mapped memory, by a message, or by one when shadow doorbells ask for it.
-DOORBELLS: dict[str, dict[str, Any]] = {
-    "mapped": {"shadow_doorbells": False},
-    "messages": {"shadow_doorbells": False},
-    "shadow": {"shadow_doorbells": True},
+
+
+@dataclass(frozen=True)
+class Way:
+    """How driver and controller reach each other.
+
+    Attributes:
+        doorbells: by which the server lets them be rung, "mapped" or "message".
+        shadow: the controller has shadow doorbells, which Linux then uses.
+        shared: the server can map the guest's memory; else it asks for each piece by a message.
+    """
+
+    doorbells: str
+    shadow: bool
+    shared: bool = True
+
+
+WAYS = {
+    "default": Way("mapped", shadow=True),
+    "mapped": Way("mapped", shadow=False),
+    "messages": Way("message", shadow=False),
+    "shadow": Way("message", shadow=True),
+    "asked": Way("message", shadow=False, shared=False),
 }
 
 
@@ -43,19 +61,30 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path, doorbells: str) -> Iterator[Served]:
-    """Serve a mock for the length of the block.
+def served(folder: Path, way: Way) -> Iterator[Served]:
+    """Serve a mock for the length of the block, by `aionvme mock serve`; it has to end well.
 
     Args:
         folder: takes the socket and the storage.
-        doorbells: one of `DOORBELLS`.
+        way: how.
     """
-    options = OPTIONS | DOORBELLS[doorbells]
+    options = OPTIONS | {"shadow_doorbells": way.shadow}
     storage = folder / "storage"
-    words = ["-m", "aionvme.cli", "mock", "serve", "--socket", str(folder), "--storage", str(storage)]
-    process = subprocess.Popen([sys.executable, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    try:
-        yield Served(folder / "cntrl", storage, options)
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+    words = ["--socket", str(folder), "--storage", str(storage), "--doorbells", way.doorbells]
+    words += [f"{name}={int(value) if isinstance(value, bool) else value}" for name, value in options.items()]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aionvme.cli", "mock", "serve", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        try:
+            first = process.stdout.readline()
+            assert first.startswith("Serving at"), first + process.stdout.read()
+            yield Served(folder / "cntrl", storage, options)
+        finally:
+            process.terminate()
+        rest = process.stdout.read()
+        assert process.wait() == 0, rest

@@ -5,17 +5,20 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aionvme.errors import UsageError
 from aionvme.mock import MockController, NamespaceConfig
 from aionvme.tests.unit.mock.raw import PAGE, Queue, Raw
 
 Make = Callable[..., Raw]
 FLUSH, WRITE, READ, COMPARE, ZEROES = 0x00, 0x01, 0x02, 0x05, 0x08
 MiB = 1 << 20
+NO_DATA = pytest.mark.parametrize("no_data", [False, True])
 
 
 def rw(queue: Queue, opcode: int, lba: int, nblocks: int, prp1: int, prp2: int = 0, **fields: int) -> int:
@@ -57,9 +60,10 @@ def test_data(make: Make, lba: int) -> None:
     assert raw.memory.bytes[where : where + lba] == content
 
 
-def test_ranges(make: Make) -> None:
+@NO_DATA
+def test_ranges(make: Make, no_data: bool) -> None:
     """The last block can be read, one beyond it can't, and no sum wraps."""
-    raw = make(size=MiB)
+    raw = make(size=MiB, no_data=no_data)
     queue = raw.create(1)
     assert rw(queue, READ, 2047, 1, raw.page_iova) == 0
     for lba, nblocks in ((2048, 1), (2047, 2), (1 << 32, 1), ((1 << 64) - 1, 1), ((1 << 64) - 1, 2)):
@@ -77,9 +81,10 @@ def test_namespaces(make: Make) -> None:
     assert [queue.run(FLUSH, nsid=nsid).code for nsid in (1, 2, 3, 0, 0xFFFFFFFF)] == [0, 0x02, 0x0B, 0x0B, 0]
 
 
-def test_transfer_size(make: Make) -> None:
+@NO_DATA
+def test_transfer_size(make: Make, no_data: bool) -> None:
     """MDTS is taken, one block more is an invalid field; it is no limit of Write Zeroes."""
-    raw = make(mdts=8192)
+    raw = make(mdts=8192, no_data=no_data)
     queue = raw.create(1)
     buffer = raw.memory.iova + raw.memory.take(2)
     assert rw(queue, READ, 0, 16, buffer, buffer + PAGE) == 0
@@ -119,8 +124,10 @@ def test_write_zeroes(raw: Raw) -> None:
     assert raw.mock.peek(1, 0, 8192) == b"\xa5" * 1536 + bytes(5000 * 512) + b"\xa5" * (4 * MiB - 5003 * 512)
 
 
-def test_data_pointers(raw: Raw) -> None:
+@NO_DATA
+def test_data_pointers(make: Make, no_data: bool) -> None:
     """Offsets that can't be, and memory that is not mapped."""
+    raw = make(no_data=no_data)
     queue = raw.create(1)
     base = raw.memory.iova + raw.memory.take(4)
     assert rw(queue, READ, 0, 1, base + 2) == 0x13
@@ -133,6 +140,42 @@ def test_data_pointers(raw: Raw) -> None:
     assert rw(queue, READ, 0, 24, base, raw.page_iova) == 0x13
     struct.pack_into("<QQ", raw.memory.bytes, raw.page, base + PAGE, base + 2 * PAGE)
     assert rw(queue, READ, 0, 24, base, raw.page_iova) == 0
+
+
+def test_no_data(make: Make) -> None:
+    """Without data a write stores and a read brings nothing; both count, and are refused as ever."""
+    raw = make(no_data=True, size=MiB)
+    queue = raw.create(1)
+    raw.mock.poke(1, 8, b"\x55" * 8192)
+    two = raw.memory.iova + raw.memory.take(2)
+    content = bytes(range(256)) * 16
+    raw.memory.bytes[raw.page : raw.page + PAGE] = content
+    for prp1, prp2, nblocks in ((raw.page_iova, 0, 1), (two, two + PAGE, 16)):
+        assert rw(queue, WRITE, 0, nblocks, prp1, prp2) == 0
+        assert rw(queue, READ, 8, nblocks, prp1, prp2) == 0
+    assert raw.mock.peek(1, 0, 16) == bytes(4096) + b"\x55" * 4096
+    assert raw.data(PAGE) == content
+    assert raw.memory.bytes[two - raw.memory.iova :][: 2 * PAGE] == bytes(2 * PAGE)
+    counters = raw.mock.counters
+    assert (counters.reads, counters.bytes_read) == (counters.writes, counters.bytes_written) == (2, 17 * 512)
+    assert rw(queue, READ, 0, 1, 0x5000_0000_0000) == 0x04
+    # An SGL of one data block, which is mapped, or too short.
+    assert queue.run(READ, nsid=1, flags=0x40, prp1=two, prp2=512, cdw12=0).code == 0
+    assert queue.run(READ, nsid=1, flags=0x40, prp1=two, prp2=508, cdw12=0).code == 0x0F
+    assert queue.run(READ, nsid=1, flags=0x40, prp1=0x5000_0000_0000, prp2=512, cdw12=0).code == 0x04
+    # A reservation or a block that can't be read makes it another path in the mock.
+    assert queue.run(0x04, nsid=1, cdw10=100, cdw12=0).code == 0
+    assert rw(queue, READ, 8, 1, raw.page_iova) == 0
+    assert raw.data(PAGE) == content
+
+
+def test_no_data_is_for_plain_memory(tmp_path: Path) -> None:
+    """What no-data namespaces can't be is refused; an address can ask for them."""
+    for options in ({"storage": tmp_path / "file"}, {"metadata": 8}, {"pi": 1, "metadata": 8}):
+        with pytest.raises(UsageError, match="no_data is for namespaces in memory"):
+            MockController(no_data=True, **options)  # type: ignore[arg-type]
+    with MockController.from_options({"no_data": "1"}) as mock:
+        assert mock.options.media.no_data
 
 
 def test_a_failed_read_changes_nothing(raw: Raw) -> None:

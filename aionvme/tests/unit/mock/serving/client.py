@@ -62,8 +62,8 @@ class Client:
 
     def __init__(self, path: Path, serve: Callable[[int, bytes], bytes] | None = None) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
         self.sock.connect(os.fspath(path))
+        self.sock.settimeout(SECONDS)
         self.serve = serve
         self._id = 0
         self._lock = threading.Lock()
@@ -82,7 +82,8 @@ class Client:
         """Sends bytes, and descriptors with the first."""
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([data], control)
-        self.sock.sendall(data[sent:])
+        if sent < len(data):
+            self.sock.sendall(data[sent:])
 
     def receive(self) -> tuple[tuple[int, ...], bytes, list[int]]:
         """The next message: header, payload, descriptors. `EOFError` when the server has closed."""
@@ -120,6 +121,11 @@ class Client:
                     assert data == b"" and got == []
                     raise Refused(error)
                 return data, got
+
+    def wait_for_end(self) -> None:
+        """Waits until the server has ended the connection, whatever it still says."""
+        while self.sock.recv(4096):
+            pass
 
     def close(self) -> None:
         """Ends the connection."""

@@ -11,7 +11,7 @@ import pytest
 from aionvme.mock import MockController
 from aionvme.mock.serving.listener import Serving
 from aionvme.tests.leaks import PATIENCE, Census
-from aionvme.tests.unit.mock.raw import Raw
+from aionvme.tests.unit.mock.raw import SECONDS, Raw
 from aionvme.tests.unit.mock.serving.client import Client, drive
 
 
@@ -45,6 +45,21 @@ class Stage:
     def raw(self) -> Raw:
         """A driver of it, not enabled."""
         return drive(self.mock, self.client())
+
+    def forget(self, client: Client) -> None:
+        """This connection is closed, and nobody asks for it any more."""
+        client.close()
+        self._clients.remove(client)
+
+    def settle(self) -> None:
+        """Waits until no client is attached."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        deadline = time.monotonic() + SECONDS
+        while self.serving.attached:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Ends all."""
