@@ -52,7 +52,12 @@ class ServedDevice:
     """
 
     def __init__(
-        self, function: MockFunction, machine: Machine, shared: Area | None, rung: bool, left: Callable[[], None]
+        self,
+        function: MockFunction,
+        machine: Machine,
+        shared: Area | None,
+        rung: bool,
+        left: Callable[[], None],
     ) -> None:
         self._function = function
         self._machine = machine

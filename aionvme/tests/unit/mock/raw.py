@@ -161,7 +161,7 @@ class Raw:
         *,
         memory: int = 8 << 20,
         owned: bool = False,
-        reached: tuple[Any, Any] | None = None,
+        reached: tuple[Any, Memory] | None = None,
     ) -> None:
         self.mock = mock
         if reached is not None:
