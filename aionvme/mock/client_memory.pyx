@@ -10,6 +10,7 @@ import errno
 import mmap as pages
 import os
 import stat
+import threading
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
@@ -42,6 +43,7 @@ cdef enum:
     WRITE = 2
 
 _MOST = (1 << 63) - 1
+_installing = threading.Lock()
 
 
 def guard():
@@ -49,8 +51,9 @@ def guard():
 
     To be called again where another handler of SIGBUS may have been installed since.
     """
-    if bus_install() < 0:
-        PyErr_SetFromErrno(OSError)
+    with _installing:
+        if bus_install() < 0:
+            PyErr_SetFromErrno(OSError)
 
 
 cdef class ClientMemory:
