@@ -164,6 +164,8 @@ class Raw:
         reached: tuple[Any, Any] | None = None,
     ) -> None:
         self.mock = mock
+        self.function: Any
+        self.memory: Memory
         if reached is None:
             self.function = mock.open(owned=owned)
             self.memory = Memory(self.function, memory)
