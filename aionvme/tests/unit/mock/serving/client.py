@@ -230,7 +230,7 @@ class RemoteFunction:
 class RemoteRaw(Raw):
     """A raw driver whose function is a client."""
 
-    function: RemoteFunction  # type: ignore[assignment]
+    function: RemoteFunction
 
 
 def shared_memory(nbytes: int) -> tuple[int, mmap.mmap]:
