@@ -1,6 +1,7 @@
 """An NVMe controller in software, behind the same seam as a VFIO function.
 
-Belongs here: what a controller does, and how a test interferes with it. Does not: anything of the driver. It
+Belongs here: what a controller does, how a test interferes with it, and how drivers in other processes reach it (the
+folder `serving`). Does not: anything of the driver. It
 imports neither `qpair` nor `admin`, since the driver would then test itself.
 """
 
@@ -10,6 +11,7 @@ from aionvme.mock.function import MockFunction
 from aionvme.mock.host_buffer import HostMemoryState
 from aionvme.mock.inspect import Counters, Held, QueueState
 from aionvme.mock.options import NamespaceConfig
+from aionvme.mock.serving.listener import Serving
 
 __all__ = [
     "Counters",
@@ -19,5 +21,6 @@ __all__ = [
     "MockFunction",
     "NamespaceConfig",
     "QueueState",
+    "Serving",
     "firmware_image",
 ]

@@ -41,6 +41,7 @@ class Asking:
         self._turn = threading.Lock()
         self._arrived = threading.Condition()
         self._id = 0
+        self._command = 0
         self._waiting = False
         self._answer: Message | None = None
         self._ended = False
@@ -76,7 +77,7 @@ class Asking:
             with self._arrived:
                 if self._ended:
                     raise ConnectionError("the client is gone")
-                self._id = (self._id + 1) & 0xFFFF
+                self._id, self._command = (self._id + 1) & 0xFFFF, int(command)
                 self._waiting, self._answer = True, None
             self._channel.send(wire.Header(id=self._id, command=command), payload)
             answer = self._wait(command)
@@ -102,7 +103,8 @@ class Asking:
     def take(self, message: Message) -> bool:
         """For the thread that receives: hands a reply to who waits for it; False: nobody asked for it."""
         with self._arrived:
-            if not self._waiting or self._answer is not None or message.header.id != self._id:
+            asked = message.header.id == self._id and message.header.command == self._command
+            if not asked or not self._waiting or self._answer is not None:
                 return False
             self._answer = message
             self._arrived.notify_all()

@@ -148,10 +148,12 @@ class Connection:
         self._channel.shut_down()
         self._asking.end()
         self._worker.close()
-        if self._requests is not None:
-            self._device.detach()
-        self._channel.close()
-        self._on_end()
+        try:
+            if self._requests is not None:
+                self._device.detach()
+        finally:
+            self._channel.close()
+            self._on_end()
 
 
 def refuse(sock: socket.socket, number: int, timeout: float) -> None:

@@ -337,8 +337,9 @@ def test_unasked_answers(stage: Make, flags: int) -> None:
     served.negotiated()
 
 
-def test_answers_with_another_id(stage: Make) -> None:
-    """An answer of another id is to nothing, too."""
+@pytest.mark.parametrize(("by", "answered"), [(1, DMA_READ), (0, DMA_WRITE)])
+def test_answers_to_another_question(stage: Make, by: int, answered: int) -> None:
+    """An answer of another id, or to another command, is to nothing, too."""
     served = stage()
     raw = served.raw()
     client = raw.function.client
@@ -348,6 +349,7 @@ def test_answers_with_another_id(stage: Make) -> None:
     queue.post(WRITE, nsid=1, prp1=HERE, cdw12=7)
     queue.ring()
     (number, command, *_), payload, _ = client.receive()
-    client.send(command, payload + bytes(PAGE), number=number + 1, flags=REPLY)
+    assert command == DMA_READ
+    client.send(answered, payload + bytes(PAGE), number=number + by, flags=REPLY)
     with pytest.raises(EOFError):
         client.receive()
