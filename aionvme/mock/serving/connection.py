@@ -57,15 +57,20 @@ class Connection:
         """Begins to serve."""
         self._thread.start()
 
-    @property
-    def peer_is_gone(self) -> bool:
-        """Whether the connection has ended, whatever is still under way here."""
+    def has_ended(self, seconds: float, wake: int) -> bool:
+        """Whether the connection ends within some time, whatever is still under way here.
+
+        Args:
+            seconds: How long it is waited for.
+            wake: A descriptor that ends the waiting when it can be read.
+        """
         if self._ending:
             return True
         poller = select.poll()
         poller.register(self._fd, _GONE)
+        poller.register(wake, select.POLLIN)
         # If it ends just now there is no such descriptor any more (POLLNVAL).
-        return bool(poller.poll(0))
+        return any(fd == self._fd for fd, _ in poller.poll(seconds * 1000))
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 once it is closed."""

@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 SOCKET = "cntrl"
 _LONGEST = 107  # bytes of a socket's path (sun_path, unix(7))
 _REFUSAL = 0.5  # seconds in which a client that is not let in may hear why
+# Seconds that the client before may take to be gone: the sockets of a process that used io_uring, as QEMU does, are closed
+# some time after its end.
+_GRACE = 0.3
 _BACKLOG = 64
 
 
@@ -87,7 +90,7 @@ class Serving:
 
     def _admit(self, sock: socket.socket) -> None:
         before = self._connection
-        if before is not None and before.peer_is_gone:
+        if before is not None and before.has_ended(_GRACE, self._wake):
             # It is on its way out.
             before.join()
         with self._lock:

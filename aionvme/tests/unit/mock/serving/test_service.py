@@ -138,6 +138,16 @@ def test_second_client(stage: Make) -> None:
     served.negotiated()
 
 
+def test_next_client_that_is_too_early(stage: Make) -> None:
+    """A client that comes while the one before is still on its way out waits for a moment, and is served."""
+    served = stage()
+    first = served.negotiated()
+    later = threading.Timer(0.1, first.close)
+    later.start()
+    assert served.negotiated().read(7, 0, 2) == b"\x36\x1b"
+    later.join()
+
+
 def test_second_client_that_says_nothing(stage: Make) -> None:
     """It is closed after a while; so is one that says nonsense."""
     served = stage()
