@@ -476,6 +476,8 @@ def _after_fork() -> None:
     for mock in list(_open):
         mock._machine.after_fork()
         mock._subsystem.after_fork()
+        if mock._serving is not None:
+            mock._serving.after_fork()
 
 
 with contextlib.suppress(AttributeError):

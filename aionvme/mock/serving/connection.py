@@ -67,6 +67,10 @@ class Connection:
         # If it ends just now there is no such descriptor any more (POLLNVAL).
         return bool(poller.poll(0))
 
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once it is closed."""
+        return self._channel.fileno()
+
     def close(self) -> None:
         """Ends the connection, and waits until nothing of the client is left."""
         self._channel.shut_down()

@@ -103,6 +103,16 @@ class Serving:
         with self._lock:
             self._connection = None
 
+    def after_fork(self) -> None:
+        """In a child process: its copies of the sockets would keep clients waiting when the parent is gone."""
+        connection = self._connection
+        fds = [self._socket.fileno()] + ([connection.fileno()] if connection is not None else [])
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in fds:
+            if fd >= 0:
+                os.dup2(null, fd, inheritable=False)
+        os.close(null)
+
     def close(self) -> None:
         """Ends the connection, if there is one, and the service; the socket's file goes. May be called twice."""
         if self._pid != os.getpid():

@@ -196,6 +196,12 @@ class RemoteFunction:
             self.doorbells = mmap.mmap(fd, nbytes, offset=self.first)
             os.close(fd)
 
+    @property
+    def mapped(self) -> mmap.mmap:
+        """The pages of doorbells, which are there."""
+        assert self.doorbells is not None
+        return self.doorbells
+
     def set_bus_master(self, on: bool) -> None:
         self.client.write(CONFIG, 4, struct.pack("<H", 0x6 if on else 0x2))
 
@@ -221,6 +227,12 @@ class RemoteFunction:
         self.client.close()
 
 
+class RemoteRaw(Raw):
+    """A raw driver whose function is a client."""
+
+    function: RemoteFunction
+
+
 def shared_memory(nbytes: int) -> tuple[int, mmap.mmap]:
     """A memfd, and its pages here."""
     fd = os.memfd_create("test", os.MFD_CLOEXEC)
@@ -228,11 +240,11 @@ def shared_memory(nbytes: int) -> tuple[int, mmap.mmap]:
     return fd, mmap.mmap(fd, nbytes)
 
 
-def drive(mock: MockController, client: Client, *, nbytes: int = 8 << 20) -> Raw:
+def drive(mock: MockController, client: Client, *, nbytes: int = 8 << 20) -> RemoteRaw:
     """A raw driver of a served mock: negotiated, with memory by a descriptor; it owns the client."""
     client.negotiate()
     function = RemoteFunction(client)
     fd, memory = shared_memory(nbytes)
     client.map(IOVA, nbytes, fd)
     os.close(fd)
-    return Raw(mock, reached=(function, Pages(memory)))
+    return RemoteRaw(mock, reached=(function, Pages(memory)))

@@ -11,8 +11,8 @@ import pytest
 from aionvme.mock import MockController
 from aionvme.mock.serving.listener import Serving
 from aionvme.tests.leaks import PATIENCE, Census
-from aionvme.tests.unit.mock.raw import SECONDS, Raw
-from aionvme.tests.unit.mock.serving.client import Client, drive
+from aionvme.tests.unit.mock.raw import SECONDS
+from aionvme.tests.unit.mock.serving.client import Client, RemoteRaw, drive
 
 
 class Stage:
@@ -42,7 +42,7 @@ class Stage:
         client.negotiate()
         return client
 
-    def raw(self) -> Raw:
+    def raw(self) -> RemoteRaw:
         """A driver of it, not enabled."""
         return drive(self.mock, self.client())
 

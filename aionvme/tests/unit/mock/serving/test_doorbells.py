@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import resource
-import statistics
 import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from aionvme.tests.unit.mock.raw import Queue, Raw
-from aionvme.tests.unit.mock.serving.client import NO_REPLY, REGION, REGION_WRITE, RemoteFunction
+from aionvme.tests.unit.mock.raw import Queue
+from aionvme.tests.unit.mock.serving.client import NO_REPLY, REGION, REGION_WRITE, RemoteFunction, RemoteRaw
 from aionvme.tests.unit.mock.serving.conftest import Stage
 from aionvme.tests.unit.mock.test_shadow import Shadow
 
@@ -21,7 +20,7 @@ FLUSH = 0
 IDLE = 0.05  # seconds after which the thread has come to its longest sleeps
 
 
-def started(stage: Make, **options: object) -> tuple[Stage, Raw, Queue]:
+def started(stage: Make, **options: object) -> tuple[Stage, RemoteRaw, Queue]:
     """A driver with one queue."""
     served = stage(**options)
     raw = served.raw()
@@ -29,13 +28,22 @@ def started(stage: Make, **options: object) -> tuple[Stage, Raw, Queue]:
     return served, raw, raw.create(1)
 
 
-def busy(seconds: float) -> float:
-    """What part of a time all threads of this process together are at work while nobody has anything to do."""
-    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+def sleeps(served: Stage) -> int:
+    """How often the mock's thread has gone to sleep, for however long."""
+    thread = served.mock._machine.thread
+    for line in Path(f"/proc/self/task/{thread.native_id}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "voluntary_ctxt_switches":
+            return int(value)
+    raise AssertionError("the kernel does not count")
+
+
+def looks(served: Stage, seconds: float = 0.2) -> float:
+    """How often in a second the mock's thread wakes up by itself, when it has had nothing to do for a while."""
+    time.sleep(IDLE)
+    before, begun = sleeps(served), time.monotonic()
     time.sleep(seconds)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return used / (time.monotonic() - begun)
+    return (sleeps(served) - before) / (time.monotonic() - begun)
 
 
 def test_mapped_doorbells_after_sleep(stage: Make) -> None:
@@ -47,25 +55,21 @@ def test_mapped_doorbells_after_sleep(stage: Make) -> None:
         begun = time.monotonic()
         assert queue.run(FLUSH, cid=cid, nsid=1).status == 0
         taken.append(time.monotonic() - begun)
-    assert statistics.median(taken) < 0.003
+    # Of a machine that others use the quickest quarter says it.
+    assert sorted(taken)[len(taken) // 4] < 0.002
 
 
 def test_mapped_doorbells_are_looked_for_rarely(stage: Make) -> None:
-    """An idle mock costs a small part of one processor, although nobody would wake it."""
+    """An idle mock looks about once in a millisecond, as nobody would wake it: it neither spins nor sleeps for ever."""
     served, _, _ = started(stage)
-    time.sleep(IDLE)
-    assert busy(0.5) < 0.2
-    assert served.serving.attached
+    assert 10 < looks(served) < 1500
 
 
 def test_disabled_controllers_are_not_looked_at(stage: Make) -> None:
     """Without a client, and before it is enabled, nothing is looked for: who enables it says so."""
     served = stage()
     raw = served.raw()
-    before = served.mock.counters.parked
-    time.sleep(IDLE)
-    assert busy(0.2) < 0.02
-    assert served.mock.counters.parked - before <= 1
+    assert looks(served) < 10
     raw.enable()
     assert raw.create(1).run(FLUSH, nsid=1).status == 0
 
@@ -84,7 +88,7 @@ def test_messages_wake(stage: Make, posted: bool) -> None:
         else:
             queue.ring()
         assert queue.wait()[0].status == 0
-    assert busy(0.2) < 0.02
+    assert looks(served) < 10
     assert served.mock.counters.parked >= 20
 
 
@@ -98,7 +102,7 @@ def test_stores_that_nobody_looks_at(stage: Make) -> None:
 @pytest.mark.parametrize("doorbells", ["mapped", "message"])
 def test_shadow_doorbells(stage: Make, doorbells: str) -> None:
     """The host rings when it passes EventIdx, and only then; by message nothing is looked for meanwhile."""
-    _, raw, queue = started(stage, doorbells=doorbells)
+    served, raw, queue = started(stage, doorbells=doorbells)
     shadow = Shadow(raw)
     assert shadow.configure() == 0
     rings, barrier = 0, threading.Lock()
@@ -121,8 +125,7 @@ def test_shadow_doorbells(stage: Make, doorbells: str) -> None:
             time.sleep(0.003)
     assert 0 < rings <= 300
     if doorbells == "message":
-        time.sleep(IDLE)
-        assert busy(0.2) < 0.02
+        assert looks(served) < 10
 
 
 def test_bad_doorbells(stage: Make) -> None:
@@ -148,7 +151,7 @@ def test_pages_of_a_client_that_has_gone(stage: Make) -> None:
     raw.enable()
     queue = raw.create(1)
     assert queue.run(FLUSH, nsid=1).status == 0
-    old = raw.function.doorbells
+    old = raw.function.mapped
     raw.function.client.close()
     again = served.raw()
     again.enable()
@@ -180,13 +183,13 @@ def test_controller_memory_buffer(stage: Make) -> None:
     function = raw.function
     function.write64(0x50, 0x1_0000_0001)  # CMBMSC.CRE
     place = (function.read32(0x38) >> 12) * 4096
-    assert function.first < place < function.first + len(function.doorbells)
+    assert function.first < place < function.first + len(function.mapped)
     function.write64(0x50, 0x7000_0000_0000 | 3)
     raw.enable()
     completions = raw.memory.iova + raw.memory.take(1)
     assert raw.admin.run(0x05, cid=1, prp1=completions, cdw10=7 << 16 | 1, cdw11=1).status == 0
     assert raw.admin.run(0x01, cid=2, prp1=0x7000_0000_0000, cdw10=7 << 16 | 1, cdw11=1 << 16 | 1).status == 0
-    struct.pack_into("<BBHI", function.doorbells, place - function.first, FLUSH, 0, 7, 1)
+    struct.pack_into("<BBHI", function.mapped, place - function.first, FLUSH, 0, 7, 1)
     function.write32(0x1008, 1)
     at = completions - raw.memory.iova
     deadline = time.monotonic() + 20

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aionvme.tests.leaks import Census
-from aionvme.tests.unit.mock.raw import IOVA, Pages, Raw
+from aionvme.tests.unit.mock.raw import IOVA, Pages
 from aionvme.tests.unit.mock.serving.client import (
     DMA_MAP,
     DMA_UNMAP,
@@ -34,6 +34,7 @@ from aionvme.tests.unit.mock.serving.client import (
     WRITE_MULTI,
     Client,
     RemoteFunction,
+    RemoteRaw,
     shared_memory,
 )  # fmt: skip
 from aionvme.tests.unit.mock.serving.conftest import Stage
@@ -244,7 +245,7 @@ def test_commands(served: Stage, commands: list[bytes], pointers: list[int], adm
 
     pages = Pages(memory, IOVA + (1 << 30) - 17 * PAGE)
     pages.take(17)
-    raw = Raw(served.mock, reached=(RemoteFunction(client), pages))
+    raw = RemoteRaw(served.mock, reached=(RemoteFunction(client), pages))
     raw.enable()
     queue = raw.admin if admin else raw.create(1)
     for entry in commands:

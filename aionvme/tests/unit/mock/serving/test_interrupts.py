@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aionvme.tests.unit.mock.raw import Queue, Raw
-from aionvme.tests.unit.mock.serving.client import IRQ_SET, SET_IRQS, Client, Refused
+from aionvme.tests.unit.mock.raw import Queue
+from aionvme.tests.unit.mock.serving.client import IRQ_SET, SET_IRQS, Client, Refused, RemoteRaw
 from aionvme.tests.unit.mock.serving.conftest import Stage
 
 Make = Callable[..., Stage]
@@ -47,7 +47,7 @@ def set_irqs(client: Client, flags: int, start: int, count: int, data: bytes = b
     assert client.ask(SET_IRQS, IRQ_SET.pack(20 + len(data), flags, kind, start, count) + data) == (b"", [])
 
 
-def flush(raw: Raw, queue: Queue) -> None:
+def flush(raw: RemoteRaw, queue: Queue) -> None:
     """One command, completed and reaped, and its interrupt signalled."""
     assert queue.run(FLUSH, nsid=1).status == 0
     # A completion is seen before its interrupt. Here the mock stood still in between.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aionvme.tests.unit.mock.raw import Queue, Raw
+from aionvme.tests.unit.mock.raw import Queue
 from aionvme.tests.unit.mock.serving.client import (
     DMA_MAP,
     DMA_UNMAP,
@@ -21,6 +21,7 @@ from aionvme.tests.unit.mock.serving.client import (
     WRITEABLE,
     Client,
     Refused,
+    RemoteRaw,
     shared_memory,
 )  # fmt: skip
 from aionvme.tests.unit.mock.serving.conftest import Stage
@@ -42,7 +43,7 @@ def refused(
     assert error.value.errno == number
 
 
-def started(served: Stage) -> tuple[Raw, Queue]:
+def started(served: Stage) -> tuple[RemoteRaw, Queue]:
     """A driver with one queue."""
     raw = served.raw()
     raw.enable()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aionvme.tests.unit.mock.raw import CSTS, IOVA, Pages, Raw
+from aionvme.tests.unit.mock.raw import CSTS, IOVA, Pages
 from aionvme.tests.unit.mock.serving.client import (
     DMA,
     DMA_READ,
@@ -19,6 +19,7 @@ from aionvme.tests.unit.mock.serving.client import (
     HEADER,
     REPLY,
     RemoteFunction,
+    RemoteRaw,
     shared_memory,
 )  # fmt: skip
 from aionvme.tests.unit.mock.serving.conftest import Stage
@@ -103,20 +104,20 @@ class Answering:
         self._thread.join()
 
 
-Answered = Callable[..., tuple[Stage, Raw, Host]]
+Answered = Callable[..., tuple[Stage, RemoteRaw, Host]]
 
 
 @pytest.fixture
 def answering(stage: Make) -> Iterator[Answered]:
     """Makes a driver all of whose memory is to be asked for."""
 
-    def make(**options: object) -> tuple[Stage, Raw, Host]:
+    def make(**options: object) -> tuple[Stage, RemoteRaw, Host]:
         served = stage(**options)
         host = Host()
         both = Answering(served, host)
         made.append(both)
         both.client.map(IOVA, SIZE, None)
-        return served, Raw(served.mock, reached=(RemoteFunction(both.client), Pages(host.bytes))), host
+        return served, RemoteRaw(served.mock, reached=(RemoteFunction(both.client), Pages(host.bytes))), host
 
     made: list[Answering] = []
     yield make

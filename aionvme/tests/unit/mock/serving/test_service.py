@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -31,7 +33,7 @@ def test_the_file(tmp_path: Path) -> None:
         assert serving.path == folder / "cntrl"
         assert stat.S_ISSOCK(serving.path.stat().st_mode)
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert (serving.closed, serving.attached) == (False, False)
+        assert [serving.closed, serving.attached] == [False, False]
         assert repr(serving) == f"<Serving {folder}/cntrl>"
     assert serving.closed
     assert list(folder.iterdir()) == []
@@ -230,24 +232,66 @@ def test_connecting_and_closing(stage: Make) -> None:
 
 
 _FORK = """
-import os, sys
+import os, signal, sys
 from aionvme.mock import MockController
 from aionvme.tests.unit.mock.serving.client import Client
 mock = MockController()
 serving = mock.serve(sys.argv[1])
+client = Client(serving.path)
+client.negotiate()
+client.read(7, 0, 1)
+reading, writing = os.pipe()
 if os.fork() == 0:
+    client.sock.close()
     serving.close()
-    sys.exit(0)
-assert os.wait()[1] == 0
+    os.write(1, b"child ")
+    os.write(writing, b"x")
+    signal.pause()
+os.read(reading, 1)
+client.read(7, 0, 1)
+client.close()
 with Client(serving.path) as client:
     client.negotiate()
+    client.read(7, 0, 1)
+os.write(1, b"served ")
+client = Client(serving.path)
+client.negotiate()
+if os.fork() == 0:
+    # Whose server is killed, and whose brother lives.
+    os.kill(os.getppid(), signal.SIGKILL)
+    client.wait_for_end()
+    os.write(1, b"ended")
+    os.killpg(0, signal.SIGTERM)
+signal.pause()
+"""
+
+
+def test_fork(tmp_path: Path) -> None:
+    """A child has no part in it: it does not end the service, nor keep a client waiting whose server was killed."""
+    command = [sys.executable, "-W", "ignore", "-c", _FORK, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        out, _ = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert sorted(out.split()) == ["child", "ended", "served"]
+    # What it left is in nobody's way.
+    with MockController() as mock, mock.serve(tmp_path):
+        pass
+
+
+_EXIT = """
+import sys
+from aionvme.mock import MockController
+serving = MockController().serve(sys.argv[1])
 print("served")
 """
 
 
-def test_fork_and_exit(tmp_path: Path) -> None:
-    """A child has no part in it; a program that ends without closing leaves no socket."""
-    command = [sys.executable, "-W", "ignore", "-c", _FORK, str(tmp_path)]
+def test_exit(tmp_path: Path) -> None:
+    """A program that ends without closing leaves no socket."""
+    command = [sys.executable, "-W", "ignore", "-c", _EXIT, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (0, "served\n"), ended.stderr
     assert os.listdir(tmp_path) == []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aionvme.tests.unit.mock.raw import CSTS, IOVA, Pages, Queue, Raw
-from aionvme.tests.unit.mock.serving.client import RemoteFunction, shared_memory
+from aionvme.tests.unit.mock.raw import CSTS, IOVA, Pages, Queue
+from aionvme.tests.unit.mock.serving.client import RemoteFunction, RemoteRaw, shared_memory
 from aionvme.tests.unit.mock.serving.conftest import Stage
 
 Make = Callable[..., Stage]
@@ -21,7 +21,7 @@ FLUSH, WRITE, READ = 0, 1, 2
 HERE = 0x7000_0000
 
 
-def with_more(served: Stage) -> tuple[Raw, Queue, int]:
+def with_more(served: Stage) -> tuple[RemoteRaw, Queue, int]:
     """A driver with a queue, and further memory of 32 pages, whose file it still has."""
     raw = served.raw()
     raw.enable()
@@ -31,7 +31,7 @@ def with_more(served: Stage) -> tuple[Raw, Queue, int]:
     return raw, queue, fd
 
 
-def assert_lost(served: Stage, raw: Raw) -> None:
+def assert_lost(served: Stage, raw: RemoteRaw) -> None:
     """The connection ends; the mock serves the next client, whose commands work."""
     raw.function.client.wait_for_end()
     again = served.raw()
@@ -85,7 +85,7 @@ def test_all_of_it(stage: Make) -> None:
     client = served.negotiated()
     fd, memory = shared_memory(8 << 20)
     client.map(IOVA, 8 << 20, fd)
-    raw = Raw(served.mock, reached=(RemoteFunction(client), Pages(memory)))
+    raw = RemoteRaw(served.mock, reached=(RemoteFunction(client), Pages(memory)))
     raw.enable()
     queue = raw.create(1, 64)
     for cid in range(60):

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from aionvme.tests.unit.mock.raw import IOVA, Pages, Queue, Raw
-from aionvme.tests.unit.mock.serving.client import RemoteFunction, shared_memory
+from aionvme.tests.unit.mock.raw import IOVA, Pages, Queue
+from aionvme.tests.unit.mock.serving.client import RemoteFunction, RemoteRaw, shared_memory
 from aionvme.tests.unit.mock.serving.conftest import Stage
 
 Make = Callable[..., Stage]
@@ -46,7 +46,7 @@ class Arena:
         self.memory[:PAGE] = self.memory[9 * PAGE : 10 * PAGE] = GUARD
         pages = Pages(self.memory, IOVA + (1 << 30) - 10 * PAGE)
         pages.take(10)
-        self.raw = Raw(served.mock, reached=(RemoteFunction(client), pages))
+        self.raw = RemoteRaw(served.mock, reached=(RemoteFunction(client), pages))
         self.raw.enable()
         self.queue: Queue = self.raw.create(1)
 
@@ -200,7 +200,7 @@ def test_doorbells(stage: Make) -> None:
     function = arena.raw.function
     at = queue.sq_doorbell - function.first
     end = time.monotonic() + SECONDS
-    word = ctypes.c_uint32.from_buffer(function.doorbells, at)
+    word = ctypes.c_uint32.from_buffer(function.mapped, at)
     while time.monotonic() < end:
         for value in (1, 200, 5, 0xFFFFFFFF, 63, 64, 0x10000, 0):
             word.value = value
