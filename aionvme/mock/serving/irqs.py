@@ -61,14 +61,17 @@ class Irqs:
         """Signals interrupts of a kind, where they have an eventfd."""
         for index in which:
             fd = self._fds[kind][index]
-            if fd >= 0 and select.select((), (fd,), (), 0)[1]:
+            if fd >= 0 and not _is_full(fd):
                 os.eventfd_write(fd, 1)
 
     def unblock(self) -> None:
-        """A client may have filled its eventfds so that whoever signals one waits: nobody does afterwards."""
+        """A client may have filled its eventfds so that whoever signals one waits: nobody does afterwards.
+
+        What is in others is the client's to read: it may signal itself by the same eventfd that its connection ended.
+        """
         for fds in self._fds.values():
             for fd in fds:
-                if fd >= 0:
+                if fd >= 0 and _is_full(fd):
                     os.set_blocking(fd, False)
                     _drain(fd)
 
@@ -81,6 +84,12 @@ class Irqs:
 
 def _is_eventfd(fd: int) -> bool:
     return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[eventfd]"
+
+
+def _is_full(fd: int) -> bool:
+    writable = select.poll()
+    writable.register(fd, select.POLLOUT)
+    return not writable.poll(0)
 
 
 def _drain(fd: int) -> None:
