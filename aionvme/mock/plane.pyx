@@ -11,8 +11,8 @@ from aionvme.mock.remote cimport remote_read
 from aionvme.mock.rings cimport (
     CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, FOR_PYTHON,
     INVALID_FIELD, MISSING_FUSED, SQE_BYTES, Arbiter, Core, Cq, Kept, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy,
-    mock_exchange, mock_load, mock_nanoseconds, note_error, post_status, pthread_mutex_lock, pthread_mutex_unlock, sq_clear_busy,
-    sq_entry, sq_look, sq_set_busy,
+    mock_exchange, mock_load, mock_nanoseconds, note_error, post_status, pthread_mutex_lock,
+    pthread_mutex_unlock, sq_clear_busy, sq_entry, sq_look, sq_set_busy,
 )
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 

@@ -163,7 +163,7 @@ def test_a_read_beyond_the_end_is_refused(linux: Guest) -> None:
 def test_doorbells_and_memory_are_reached_as_agreed(linux: Guest) -> None:
     """Doorbells are messages only where they are not mapped, and the server asks for memory only where that is not."""
     rung, asked = len(RUNG.findall(linux.trace)), len(ASKED.findall(linux.trace))
-    assert rung > 500 if linux.way.doorbells == "message" else not rung
+    assert rung > 100 if linux.way.doorbells == "message" else not rung
     assert asked > 500 if not linux.way.shared else not asked
 
 
@@ -198,6 +198,22 @@ def test_a_namespace_is_deleted_and_created(linux: Guest) -> None:
     linux.steps.succeeded("namespaces")
     assert linux.steps.succeeded("size").text == "65536"
     linux.steps.succeeded("works-namespaces")
+
+
+@pytest.mark.asyncio
+async def test_our_driver_may_come_next(linux: Guest) -> None:
+    """When the guest is gone our own driver is served, and reads what the guest wrote and how it was left."""
+    async with aionvme.connect(f"vfio-user:{linux.served.socket}") as ctrlr:
+        namespace = ctrlr.namespaces[1]
+        async with ctrlr.alloc_io_qpair(depth=8) as qp:
+            with ctrlr.dma_alloc(1 << 20) as buffer:
+                await qp.read(namespace, buffer, 0, (1 << 20) // namespace.block_size)
+                found = sha256(buffer).hexdigest()
+        smart = await ctrlr.get_log_page(2)
+    with linux.served.storage.open("rb") as storage:
+        assert found == sha256(storage.read(1 << 20)).hexdigest()
+    assert (smart.power_cycles, smart.unsafe_shutdowns) == (1, 0)
+    assert smart.host_write_commands > linux.steps.succeeded("smart-log-after").json["host_write_commands"]
 
 
 def test_the_kernel_complains_of_nothing(linux: Guest) -> None:
