@@ -6,7 +6,8 @@ The timer is no turn: it looks at one entry of the ring, and asks for a turn onl
 An adaptive queue pair polls where that is cheaper. An interrupt costs the processor as much as some microseconds of
 polling; so it polls when the next completion is to be expected sooner than that, as those before it were, and leaves it
 to the interrupt otherwise, or when it did not come. What it costs is then about what the cheaper of the two would, and
-never twice as much. While it leaves it to interrupts it polls now and then all the same, to see whether that has changed.
+never twice as much. While it leaves it to interrupts it polls now and then all the same, to see whether that is still
+right.
 """
 
 import os
