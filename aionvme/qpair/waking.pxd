@@ -20,5 +20,6 @@ cdef class Waking(Engine):
     cdef double guard_seconds       # how long it was set for
     cdef uint64_t missed_interrupts
 
+    cdef int _watch(self) except -1
     # For the subclass: a turn, now.
     cdef int take_turn(self) except -1
