@@ -1,7 +1,8 @@
 """Owns `make bench`: the driver's ways to read beside the floor, the plain design and the kernel's, in one run.
 
-4 KiB random reads from a mock whose thread has the second processor: one that moves no data, which leaves the software's cost, and
-one that copies. Every round runs each contender once on each device, in another order; medians over rounds are told.
+4 KiB random reads from a mock whose thread has the second processor: one that moves no data, which leaves the
+software's cost, and one that copies. Every round runs each contender once on each device, in another order; medians
+over rounds are told.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ async def _run(cell: Cell, name: str, device: Device, depth: int, seconds: float
     cell.samples.append(await CONTENDERS[name](device, depth, seconds))
 
 
-def _run_kernel(cells: dict[tuple[str, Column], Cell], columns: list[Column], options: argparse.Namespace) -> None:
+def _run_kernel(
+    cells: dict[tuple[str, Column], Cell], columns: list[Column], options: argparse.Namespace
+) -> None:
     for name in WAYS:
         for column in columns:
             cell = cells[name, column]
@@ -157,11 +160,15 @@ def _draw(cells: dict[tuple[str, Column], Cell], path: Path) -> None:
 def main() -> None:
     """Runs it and says where the results are."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each contender on each device (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="of each contender on each device (%(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=0.5, help="of each run (%(default)s)")
     parser.add_argument("--depth", type=int, default=32, help="commands under way at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the order (%(default)s)")
-    parser.add_argument("--file", type=Path, default=CACHE / "file", help="that the kernel's ways read (%(default)s)")
+    parser.add_argument(
+        "--file", type=Path, default=CACHE / "file", help="that the kernel's ways read (%(default)s)"
+    )
     parser.add_argument("--no-save", action="store_true", help="only print")
     options = parser.parse_args()
     there, began = describe_machine(), time.perf_counter()

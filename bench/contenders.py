@@ -30,9 +30,7 @@ def _walk(device: Device) -> Walk:
 
 async def _measured(mode: str, device: Device, depth: int, seconds: float) -> Sample:
     """By `aionvme perf` itself, without latency."""
-    load = Workload(
-        mode=mode, depth=depth, seconds=seconds, warmup=_WARMUP, io_size=BLOCK, latency=False
-    )
+    load = Workload(mode=mode, depth=depth, seconds=seconds, warmup=_WARMUP, io_size=BLOCK, latency=False)
     with device.checked() as reported:
         report = await Measurement(device.ctrlr, device.ns, load, cpus=device.cpus).run()
         if not report.good or (window := report.window) is None:

@@ -33,10 +33,14 @@ class Registers:
     def _alive64(self, offset: int) -> int:
         value = self.function.read64(offset)
         if value == (1 << 64) - 1:
-            raise ControllerLostError(
-                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
-            )
+            raise self._gone()
         return value
+
+    def _gone(self) -> ControllerLostError:
+        pci_dev = self.function.pci_dev
+        return ControllerLostError(
+            self.function.loss or f"{pci_dev}: registers read as all ones: the device is gone"
+        )
 
     @property
     def timeout(self) -> float:
@@ -57,9 +61,7 @@ class Registers:
             raise ControllerLostError(*self.lost.args)
         value = self.function.read32(Reg.CSTS)
         if value == ALL_ONES:
-            raise ControllerLostError(
-                f"{self.function.pci_dev}: registers read as all ones: the device is gone"
-            )
+            raise self._gone()
         return Csts.from_int(value)
 
     def cc(self) -> Cc:

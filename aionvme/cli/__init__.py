@@ -1,4 +1,6 @@
-"""The `aionvme` command: hello, list, bind, unbind, manage, mock, perf. A user of the public names; no layer imports it.
+"""The `aionvme` command: hello, list, bind, unbind, manage, mock, perf.
+
+A user of the public names; no layer imports it.
 
 A subcommand has a file of its own. What belongs here as well: how results and errors are shown, how a person
 is asked. Does not belong here: anything that a program would want to call.

@@ -40,14 +40,22 @@ class _Commands(TyperGroup):
             raise typer.Exit(console.ERROR) from error
 
 
-class _Command(TyperCommand):
-    """A subcommand whose --help is a switch, and shown as one."""
+class _Helped:
+    """What has a --help that is a switch, and shown as one."""
 
     def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)
+        option = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
             option.metavar = ""
         return option
+
+
+class _Command(_Helped, TyperCommand):
+    """A subcommand."""
+
+
+class _Group(_Helped, TyperGroup):
+    """Subcommands that belong together."""
 
 
 app = typer.Typer(
@@ -90,6 +98,7 @@ app.command("manage", cls=_Command)(manage)
 app.command("perf", cls=_Command)(perf)
 
 mock = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Lend a controller in software to drivers in other processes.",

@@ -18,7 +18,8 @@
 enum { BUS_MAPPINGS = 65536 };
 
 struct bus_mapping {
-    uintptr_t start;    /* 0: a free place; stored last, and cleared first */
+    uint32_t taken;     /* the place is somebody's */
+    uintptr_t start;    /* 0: nothing here; stored last, and cleared first */
     size_t nbytes;
     int socket;         /* of the client's connection */
 };
@@ -71,7 +72,7 @@ static void bus_handler(int number, siginfo_t *info, void *context)
     errno = saved;
 }
 
-/* Has our handler be the first, if it is not. Called with the interpreter's lock. */
+/* Has our handler be the first, if it is not. By one thread at a time. */
 static int bus_install(void)
 {
     struct sigaction now, ours;
@@ -88,17 +89,21 @@ static int bus_install(void)
     return sigaction(SIGBUS, &ours, NULL);
 }
 
-/* The number of a place that was free, or -1 when none is. Called with the interpreter's lock. */
+/* The number of a place that was free, or -1 when none is. */
 static int bus_enter(void *start, size_t nbytes, int socket)
 {
     for (uint32_t i = 0; i < BUS_MAPPINGS; i++) {
-        if (bus_mappings[i].start != 0)
+        uint32_t used = __atomic_load_n(&bus_used, __ATOMIC_ACQUIRE);
+
+        if (__atomic_load_n(&bus_mappings[i].taken, __ATOMIC_RELAXED) ||
+            __atomic_exchange_n(&bus_mappings[i].taken, 1, __ATOMIC_ACQ_REL))
             continue;
         bus_mappings[i].nbytes = nbytes;
         bus_mappings[i].socket = socket;
         __atomic_store_n(&bus_mappings[i].start, (uintptr_t)start, __ATOMIC_RELEASE);
-        if (i >= bus_used)
-            __atomic_store_n(&bus_used, i + 1, __ATOMIC_RELEASE);
+        while (i >= used &&
+               !__atomic_compare_exchange_n(&bus_used, &used, i + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            ;
         return (int)i;
     }
     return -1;
@@ -108,6 +113,7 @@ static int bus_enter(void *start, size_t nbytes, int socket)
 static void bus_leave(int place)
 {
     __atomic_store_n(&bus_mappings[place].start, (uintptr_t)0, __ATOMIC_RELEASE);
+    __atomic_store_n(&bus_mappings[place].taken, 0, __ATOMIC_RELEASE);
 }
 
 #endif

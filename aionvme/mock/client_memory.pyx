@@ -10,6 +10,7 @@ import errno
 import mmap as pages
 import os
 import stat
+import threading
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
@@ -34,15 +35,15 @@ cdef extern from "<sys/vfs.h>" nogil:
         long f_bsize
     int fstatfs(int fd, statfs_t *found)
 
-# linux/magic.h
-cdef enum:
-    TMPFS = 0x01021994
-    HUGETLBFS = 0x958458F6
+# linux/magic.h. The second is more than an enumerator can be.
+cdef long TMPFS = 0x01021994
+cdef long HUGETLBFS = 0x958458F6
 
 cdef enum:
     WRITE = 2
 
 _MOST = (1 << 63) - 1
+_installing = threading.Lock()
 
 
 def guard():
@@ -50,8 +51,9 @@ def guard():
 
     To be called again where another handler of SIGBUS may have been installed since.
     """
-    if bus_install() < 0:
-        PyErr_SetFromErrno(OSError)
+    with _installing:
+        if bus_install() < 0:
+            PyErr_SetFromErrno(OSError)
 
 
 cdef class ClientMemory:
@@ -82,11 +84,11 @@ cdef class ClientMemory:
         about = os.fstat(fd)
         if fstatfs(fd, &system) < 0:
             PyErr_SetFromErrno(OSError)
-        if not stat.S_ISREG(about.st_mode) or system.f_type & 0xFFFFFFFF not in (TMPFS, HUGETLBFS):
+        if not stat.S_ISREG(about.st_mode) or system.f_type not in (TMPFS, HUGETLBFS):
             raise OSError(errno.EINVAL, "a client's memory is not of a memfd, tmpfs or hugetlbfs")
         if nbytes == 0 or offset > _MOST or nbytes > _MOST - offset or offset + nbytes > about.st_size:
             raise OSError(errno.EINVAL, f"{nbytes} bytes at {offset} are not within a file of {about.st_size}")
-        if system.f_type & 0xFFFFFFFF == HUGETLBFS:
+        if system.f_type == HUGETLBFS:
             unit = <uint64_t>system.f_bsize
         elif offset % unit or nbytes % unit:
             raise OSError(errno.EINVAL, f"{nbytes} bytes at {offset} are not whole pages of {unit}")

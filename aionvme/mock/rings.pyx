@@ -107,16 +107,20 @@ cdef void shadow_all(Core *core, uint64_t iova, uint64_t eventidx) noexcept nogi
 
 
 cdef void ask_for_doorbells(Core *core) noexcept nogil:
-    """EventIdx: the host rings when it passes what was last seen. A full barrier must follow before the
-    shadows are looked at a last time."""
+    """EventIdx: the host rings when it passes what was last seen of a tail. A head matters only to a completion
+    that waits for room; else what is asked for is more than the host can take. A full barrier must follow before
+    the shadows are looked at a last time."""
     cdef uint32_t i
+    cdef Cq *cq
     if core.shadow == NULL:
         return
     for i in range(1, core.nqueues):
         if core.sqs[i] != NULL and core.sqs[i].live:
             aio_mmio_write32(core.eventidx + 2 * i * core.doorbell_stride, core.sqs[i].rung)
-        if core.cqs[i] != NULL and core.cqs[i].live:
-            aio_mmio_write32(core.eventidx + (2 * i + 1) * core.doorbell_stride, core.cqs[i].rung)
+        cq = core.cqs[i]
+        if cq != NULL and cq.live:
+            aio_mmio_write32(core.eventidx + (2 * i + 1) * core.doorbell_stride,
+                             cq.rung if cq.nbacklog or cq_next(cq, cq.tail) == cq.head else cq.tail)
 
 
 cdef Sq *sq_create(Core *core, uint16_t qid, uint16_t cqid, uint64_t base, uint32_t entries, uint16_t qprio,

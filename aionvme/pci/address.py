@@ -103,8 +103,13 @@ class VfioUserAddress:
     timeout: float = 5.0
 
     def __str__(self) -> str:
-        options = "" if self.timeout == 5.0 else f"?timeout={self.timeout:g}"
-        return f"vfio-user:{self.path}{options}"
+        seconds = repr(self.timeout).removesuffix(".0")
+        return self.name + ("" if seconds == "5" else f"?timeout={seconds}")
+
+    @property
+    def name(self) -> str:
+        """The address without its options, by which the controller is known."""
+        return f"vfio-user:{self.path}"
 
 
 def parse_address(text: str) -> PciAddress | MockAddress | VfioUserAddress:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tools.interop import guest
 from tools.vm.layout import REPO, Unavailable, VmError, say, stage
+from tools.vm.processes import ends_with_parent
 
 TESTS = "aionvme/tests/interop"
 
@@ -55,9 +56,10 @@ def _test(options: argparse.Namespace) -> int:
         say(f"NOTE: the tests in the guest are skipped: {error}")
         state = str(error)
     # xdist's workers would each begin a guest of their own.
-    words = ["-m", "pytest", "-p", "no:xdist", "-v", *(options.arguments or [TESTS])]
-    with stage("tests"):
-        return subprocess.call([sys.executable, *words], env=os.environ | {"AIONVME_INTEROP": state})
+    words = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-v", *(options.arguments or [TESTS])]
+    environment = os.environ | {"AIONVME_INTEROP": state}
+    with stage("tests"), subprocess.Popen(words, env=environment, preexec_fn=ends_with_parent()) as tests:
+        return tests.wait()
 
 
 if __name__ == "__main__":

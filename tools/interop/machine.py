@@ -24,15 +24,15 @@ class Machine:
         sockets: UNIX sockets on which a server of vfio-user waits, one for each PCI function.
         memory: MiB of RAM.
         shared: the servers are given descriptors of it, and map it; else they ask for what they need by messages.
+        traced: trace events of QEMU's, or patterns of them, that go to `trace.log` in the run's folder.
         files: what the guest finds in the folder that it shares with the host, by name.
-        qemu_args: appended to QEMU's command line.
     """
 
     sockets: tuple[Path, ...]
     memory: int = 512
     shared: bool = True
+    traced: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
-    qemu_args: tuple[str, ...] = ()
 
     @property
     def contents(self) -> Contents:
@@ -52,7 +52,8 @@ class Machine:
             "-object", f"memory-backend-{kind},id=mem,size={self.memory}M{how}", "-m", f"{self.memory}M",
             *qemu.basis(boot, kernel_args="quiet"),
             *(word for socket in self.sockets for word in ("-device", _attached(socket))),
-            *self.qemu_args,
+            *(word for event in self.traced for word in ("-trace", event)),
+            "-D", boot.folder / "trace.log",
         )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import secrets
 import selectors
@@ -21,10 +20,10 @@ from tools.vm import initramfs, qemu
 from tools.vm.debian import Kernel
 from tools.vm.layout import CACHE, VmError, remove, say, stage
 from tools.vm.machine import GUEST_MONITOR
+from tools.vm.processes import ends_with_parent
 
 GUEST_SHARE = "/run/aionvme-vm"
 BOOT_TIMEOUT = 90.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less its final zero
 
 
@@ -162,10 +161,6 @@ class _Reader:
 @contextlib.contextmanager
 def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run QEMU for the length of the block; it never outlives the block or this process."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def die_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def terminated(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -176,7 +171,7 @@ def _running(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=ends_with_parent(signal.SIGKILL),
     )
     try:
         yield process

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import subprocess
 import sys
 import threading
@@ -11,9 +9,9 @@ from collections.abc import Sequence
 
 from tools.vm import boot, suite
 from tools.vm.layout import VmError, say
+from tools.vm.processes import ends_with_parent
 
 PARTS = (1, 2)
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run(argv: Sequence[str], name: str) -> int:
@@ -23,11 +21,6 @@ def run(argv: Sequence[str], name: str) -> int:
         argv: the command line that asks for the tier; it names no tests.
         name: what the parts' folders are called, with a number.
     """
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def end_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
     names = {part: f"{name}-{part}" for part in PARTS}
     parts = {
         part: subprocess.Popen(
@@ -35,7 +28,7 @@ def run(argv: Sequence[str], name: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent,
+            preexec_fn=ends_with_parent(),
         )
         for part in PARTS
     }

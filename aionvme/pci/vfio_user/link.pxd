@@ -55,6 +55,7 @@ cdef class Link:
     cdef bint call(self, uint16_t command, const void *payload, size_t nbytes, const void *more, size_t more_bytes,
                    const int *fds, int nfds, int64_t timeout_ns, Waiter *waiter) noexcept nogil
     cdef void end(self, const char *why, int number) noexcept nogil
+    cdef void end_unsent(self, int number) noexcept nogil
     cdef int take_posted(self, uint64_t offset, int64_t deadline_ns) noexcept nogil
     cdef void wait_changed(self, int64_t deadline_ns) noexcept nogil
     cdef void receive_all(self) noexcept nogil

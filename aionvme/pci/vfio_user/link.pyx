@@ -13,7 +13,7 @@ import array
 import os
 import threading
 
-from libc.errno cimport EAGAIN, EINVAL, ENOMEM, EOPNOTSUPP, ETIMEDOUT, errno
+from libc.errno cimport EAGAIN, ECONNRESET, EINVAL, ENOMEM, EOPNOTSUPP, EPIPE, ETIMEDOUT, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -24,8 +24,8 @@ from aionvme.errors import ControllerLostError, UsageError
 from aionvme.pci.memory cimport fork_count
 from aionvme.pci.vfio_user import wire
 from aionvme.pci.vfio_user.channel cimport (
-    BAD_SIZE, CLOSED_BY_PEER, CONNECTION_FAILED, FOREVER, HEADER_BYTES, INTERRUPTED, NO_MEMORY, TOO_MANY_FDS, WHOLE,
-    Channel, Head, Incoming, Received, incoming_clear, now_ns,
+    BAD_SIZE, CLOSED_BY_PEER, CONNECTION_FAILED, FOREVER, HEADER_BYTES, INTERRUPTED, TOO_MANY_FDS, WHOLE, Channel,
+    Head, Incoming, Received, incoming_clear, now_ns,
 )
 from aionvme.pci.vfio_user.sockets cimport (
     pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_timedwait, pthread_condattr_destroy,
@@ -150,6 +150,15 @@ cdef class Link:
             pthread_cond_broadcast(&self._changed)
         pthread_mutex_unlock(&self._lock)
 
+    cdef void end_unsent(self, int number) noexcept nogil:
+        # The socket takes or gives nothing any more. A peer that goes while something is under way resets it.
+        if number == ETIMEDOUT:
+            self.end(FULL, 0)
+        elif number == ECONNRESET or number == EPIPE:
+            self.end(CLOSED, 0)
+        else:
+            self.end(FAILED, number)
+
     def set_notice(self, int fd):
         """Has this eventfd signalled when the connection ends, at once if it has; -1 for none."""
         cdef uint64_t one = 1
@@ -245,7 +254,7 @@ cdef class Link:
         pthread_mutex_unlock(&self._lock)
         error = self._channel.send_message(&head, payload, nbytes, more, more_bytes, fds, nfds, True)
         if error:
-            self.end(FULL if error == ETIMEDOUT else FAILED, 0 if error == ETIMEDOUT else error)
+            self.end_unsent(error)
         pthread_mutex_lock(&self._lock)
         while not waiter.answered and self._why == NULL and now_ns() < deadline_ns:
             self.wait_changed(deadline_ns)
@@ -339,7 +348,7 @@ cdef class Link:
                 error = self._channel.send_message(&head, &asked, sizeof(asked), &value, sizeof(value), NULL, 0, True)
         if error:
             with nogil:
-                self.end(FULL if error == ETIMEDOUT else FAILED, 0 if error == ETIMEDOUT else error)
+                self.end_unsent(error)
         return 0
 
     cdef int take_posted(self, uint64_t offset, int64_t deadline_ns) noexcept nogil:
@@ -378,7 +387,10 @@ cdef class Link:
             if result == INTERRUPTED:
                 continue
             if result != WHOLE:
-                self.end(_why_not(result), errno if result == CONNECTION_FAILED else 0)
+                if result == CONNECTION_FAILED:
+                    self.end_unsent(errno)
+                else:
+                    self.end(_why_not(result), 0)
                 break
             broke = NULL
             if message.head.flags & TYPE_MASK == TYPE_REPLY:
@@ -461,7 +473,7 @@ cdef class Link:
             error = self._channel.send_message(&head, &asked, 0 if error else sizeof(asked), data, 0 if error else back,
                                                NULL, 0, True)
             if error:
-                self.end(FULL if error == ETIMEDOUT else FAILED, 0 if error == ETIMEDOUT else error)
+                self.end_unsent(error)
         free(data)
 
 
@@ -472,6 +484,4 @@ cdef const char *_why_not(Received result) noexcept nogil:
         return BROKE_SIZE
     if result == TOO_MANY_FDS:
         return BROKE_FDS
-    if result == NO_MEMORY:
-        return MEMORY
-    return FAILED
+    return MEMORY

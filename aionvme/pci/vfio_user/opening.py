@@ -29,13 +29,13 @@ def _existing(address: VfioUserAddress) -> Path:
         is_socket = stat.S_ISSOCK(path.stat().st_mode)
     except OSError as error:
         raise AddressError(
-            f"{address}: {path}: {error.strerror}: start its server, or name the socket that it made, or the folder "
-            "that has it as cntrl"
+            f"{address.name}: {path}: {error.strerror}: start its server, or name the socket that it made, or the "
+            "folder that has it as cntrl"
         ) from None
     if not is_socket:
-        raise AddressError(f"{address}: {path} is no socket: name the one that its server made")
+        raise AddressError(f"{address.name}: {path} is no socket: name the one that its server made")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise AddressError(f"{address}: {path} may not be used by this user: see to its permissions")
+        raise AddressError(f"{address.name}: {path} may not be used by this user: see to its permissions")
     return path
 
 
@@ -46,7 +46,7 @@ def describe(address: VfioUserAddress) -> PciDevice:
         AddressError: There is no such socket.
     """
     _existing(address)
-    return PciDevice(str(address))
+    return PciDevice(address.name)
 
 
 def open_vfio_user(address: VfioUserAddress) -> VfioUserFunction:
@@ -62,9 +62,9 @@ def open_vfio_user(address: VfioUserAddress) -> VfioUserFunction:
         AddressError: It can't be had; the message says why, and what to do. Nothing is left open.
     """
     try:
-        link = Link(_connect(address), str(address), address.timeout, MAX_FDS)
+        link = Link(_connect(address), address.name, address.timeout, MAX_FDS)
         try:
-            return VfioUserFunction(PciDevice(str(address)), Client(link))
+            return VfioUserFunction(PciDevice(address.name), Client(link))
         except BaseException:
             link.close()
             raise
@@ -73,8 +73,8 @@ def open_vfio_user(address: VfioUserAddress) -> VfioUserFunction:
             f"{error}: is it a vfio-user server, and free? One serves one client at a time"
         ) from None
     except OSError as error:
-        why = str(error.strerror or error).removeprefix(f"{address}: ")
-        raise AddressError(f"{address}: cannot be opened: {why}") from error
+        why = str(error.strerror or error).removeprefix(f"{address.name}: ")
+        raise AddressError(f"{address.name}: cannot be opened: {why}") from error
 
 
 def _connect(address: VfioUserAddress) -> socket.socket:
@@ -86,11 +86,13 @@ def _connect(address: VfioUserAddress) -> socket.socket:
         sock.connect(str(path))
     except TimeoutError:
         sock.close()
-        raise AddressError(f"{address}: the server accepts nobody within {address.timeout:g} s") from None
+        raise AddressError(
+            f"{address.name}: the server accepts nobody within {address.timeout:g} s"
+        ) from None
     except OSError as error:
         sock.close()
         raise AddressError(
-            f"{address}: {path}: {error.strerror}: its server is gone, start it anew"
+            f"{address.name}: {path}: {error.strerror}: its server is gone, start it anew"
         ) from None
     except BaseException:
         sock.close()

@@ -97,17 +97,23 @@ LAYOUTS = (
 )
 
 
-def _name(value: Journey | Layout) -> str:
+def _name(value: Journey | Layout | str) -> str:
+    if isinstance(value, str):
+        return value
     if not isinstance(value, Layout):
         return value.__name__
     words = [f"ms{value.metadata}", f"pi{value.pi}", f"guard{value.guard}"]
     return "-".join([*words, *["extended"] * value.extended, *["first"] * value.pi_first])
 
 
-@pytest.mark.parametrize("place", [HERE, "mapped"])
+WITH_METADATA = [(journey, layout) for layout in LAYOUTS for journey in with_metadata(layout)]
+# By way of a socket each of them once: what a layout is has no part in how memory is reached.
+ON_A_SOCKET = {journey: (journey, layout, "mapped") for journey, layout in reversed(WITH_METADATA)}
+
+
 @pytest.mark.parametrize(
-    ("layout", "journey"),
-    [(layout, journey) for layout in LAYOUTS for journey in with_metadata(layout)],
+    ("journey", "layout", "place"),
+    [*((*case, HERE) for case in WITH_METADATA), *ON_A_SOCKET.values()],
     ids=_name,
 )
 async def test_metadata_journey(journey: Journey, layout: Layout, place: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -36,7 +37,7 @@ async def test_releasing_a_command_loses_no_other_that_the_mock_has_just_fetched
         for _ in range(500):
             held = r.mock.hold(qid=0, opcode=AdminOpcode.GET_LOG_PAGE, count=1)
             page = asyncio.ensure_future(r.ctrlr.get_log_page(LogPageId.SMART))
-            await until(lambda held=held: held.commands)
+            await until(partial(getattr, held, "commands"))
             feature = asyncio.ensure_future(r.ctrlr.get_feature(FeatureId.NUMBER_OF_QUEUES))
             # Long enough to be fetched, too short to be executed.
             await asyncio.sleep(0)

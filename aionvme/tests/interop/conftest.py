@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from aionvme.tests.interop.serving import WAYS, Served, served
+from aionvme.tests.interop.serving import WAYS, Served, Way, served
 from aionvme.tests.interop.steps import Steps
 from tools.interop import guest
 from tools.interop.machine import Machine
 
 STATE = os.environ.get("AIONVME_INTEROP", "it is not set up; make test-interop does it")
 SCRIPT = Path(__file__).with_name("guest.sh")
-# Of all that the guest does. On two idle cores it takes a tenth of that.
-SECONDS = 300.0
+# Of all that the guest does. On two idle cores it takes a small part of that.
+SECONDS = 600.0
+# Each store to a register or doorbell that QEMU had to pass on, and what the server asked of QEMU.
+TRACED = ("vfio_region_write", "vfio_user_recv_request")
 PAYLOAD = random.Random("aionvme").randbytes(3 << 20)
 
 
@@ -31,14 +33,18 @@ class Guest:
     """A guest that has powered off, and the server that it had, which goes on.
 
     Attributes:
+        way: how it reached the controller.
         served: what was served.
         steps: what the guest left.
         console: the kernel's messages.
+        trace: QEMU's record of what is in `TRACED`.
     """
 
+    way: Way
     served: Served
     steps: Steps
     console: str
+    trace: str
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,7 +61,9 @@ def linux(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip(f"no guest with QEMU's vfio-user-pci: {STATE}")
     way = WAYS[request.param]
     with served(tmp_path_factory.mktemp(request.param), way) as server:
-        machine = Machine((server.socket,), shared=way.shared, files={"payload": PAYLOAD})
+        machine = Machine((server.socket,), shared=way.shared, traced=TRACED, files={"payload": PAYLOAD})
         boot = guest.run(f"interop-{request.param}", machine, SCRIPT.read_text(), SECONDS)
-        console = (boot.folder / "console.log").read_text(errors="replace")
-        yield Guest(server, Steps(boot.share / "steps"), console)
+        console, trace = (
+            (boot.folder / name).read_text(errors="replace") for name in ("console.log", "trace.log")
+        )
+        yield Guest(way, server, Steps(boot.share / "steps"), console, trace)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.vm.processes import ends_with_parent
+
 MIB = 1 << 20
 # What is served, in the words of `MockController`.
 OPTIONS: dict[str, Any] = {
@@ -78,6 +80,7 @@ def served(folder: Path, way: Way) -> Iterator[Served]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=ends_with_parent(),
     ) as process:
         assert process.stdout
         try:

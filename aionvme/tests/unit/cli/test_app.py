@@ -18,11 +18,11 @@ def test_help_names_every_subcommand(run: Run) -> None:
     """`aionvme --help` shows what there is."""
     ended = run("--help")
     assert ended.status == 0
-    for name in ("hello", "list", "bind", "unbind", "manage", "perf"):
+    for name in ("hello", "list", "bind", "unbind", "manage", "mock", "perf"):
         assert name in ended.out
 
 
-@pytest.mark.parametrize("name", ["hello", "list", "bind", "unbind", "manage", "perf"])
+@pytest.mark.parametrize("name", ["hello", "list", "bind", "unbind", "manage", "mock", "perf"])
 def test_each_subcommand_has_help(run: Run, name: str) -> None:
     """Each subcommand explains itself, by -h too."""
     ended = run(name, "-h")

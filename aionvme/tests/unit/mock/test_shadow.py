@@ -89,6 +89,33 @@ def test_event_index(make: Make) -> None:
     assert shadow.event(1) == queue.tail
 
 
+def passed(event: int, new: int, old: int) -> bool:
+    """The rule by which a host rings (`nvme_dbbuf_need_event` of Linux, drivers/nvme/host/pci.c)."""
+    return (new - event - 1) & 0xFFFF < (new - old) & 0xFFFF
+
+
+def test_heads_are_asked_for_when_full(make: Make) -> None:
+    """As long as there is room no head is rung, round and round; when a completion waits for room the next one is."""
+    raw = make()
+    shadow = Shadow(raw)
+    queue = raw.create(1, 8, cq_entries=4)
+    assert shadow.configure() == 0
+    for cid in range(20):
+        old = shadow.get(1, completion=True)
+        run(shadow, queue, cid)
+        assert not passed(shadow.event(1, completion=True), queue.head, old)
+    for cid in range(5):
+        queue.post(FLUSH, cid=cid, nsid=1)
+    shadow.put(1, queue.tail)
+    raw.step()
+    old = shadow.get(1, completion=True)
+    assert [cqe.cid for cqe in queue.reap()] == [0, 1, 2]
+    assert passed(shadow.event(1, completion=True), queue.head, old)
+    shadow.put(1, queue.head, completion=True)
+    raw.step()
+    assert [cqe.cid for cqe in queue.reap()] == [3, 4]
+
+
 def test_registers_do_not_count(make: Make) -> None:
     """A doorbell register alone announces nothing; the admin queue has no shadow."""
     raw = make()

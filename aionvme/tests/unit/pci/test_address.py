@@ -33,6 +33,7 @@ TOKEN = UUID("2ab74924-c335-45f4-9b16-8569e5b08258")
         ("mock:", MockAddress()),
         ("mock:?size=1GiB&lba=4096", MockAddress({"size": "1GiB", "lba": "4096"})),
         ("vfio-user:/run/ctrl", VfioUserAddress("/run/ctrl")),
+        ("VFIO-USER:ctrl?timeout=0.5", VfioUserAddress("ctrl", timeout=0.5)),
         ("trtype:PCIE traddr:0000:01:00.0", PciAddress("0000:01:00.0")),
         ("trtype=pcie traddr=0000.01.00.0 ns:2", PciAddress("0000:01:00.0", ns=2)),
         (
@@ -64,6 +65,13 @@ def test_each_form_is_read(text: str, expected: object) -> None:
         "mock:x",
         "mock:?size",
         "vfio-user:",
+        "vfio-user:?timeout=1",
+        "vfio-user:/run/ctrl?timeout=0",
+        "vfio-user:/run/ctrl?timeout=-1",
+        "vfio-user:/run/ctrl?timeout=nan",
+        "vfio-user:/run/ctrl?timeout=inf",
+        "vfio-user:/run/ctrl?timeout=soon",
+        "vfio-user:/run/ctrl?speed=1",
         "trtype:PCIE",
         "trtype:TCP traddr:1.2.3.4",
         "traddr:01:00.0",
@@ -104,7 +112,7 @@ def test_an_address_reads_back_from_its_text(
 
 def test_other_addresses_read_back() -> None:
     """So is the text of the other two."""
-    for text in ("mock:", "mock:?size=1MiB&lba=512", "vfio-user:/run/a b"):
+    for text in ("mock:", "mock:?size=1MiB&lba=512", "vfio-user:/run/a b", "vfio-user:/x?timeout=0.1234567"):
         assert str(parse_address(text)) == text
 
 

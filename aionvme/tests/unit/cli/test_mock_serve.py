@@ -1,0 +1,31 @@
+"""`aionvme mock serve`: what is said of words that can't be; flow/test_mock_serve.py has it at work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aionvme.tests.unit.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["frobnicate=1"], 1, "the mock has no option 'frobnicate'"),
+        (["size"], 2, "each is written KEY=VALUE"),
+        (["cmb=64KiB", "cmb=128KiB"], 2, "and once"),
+        (["--size", "1000"], 1, "size must be a multiple of the block size"),
+        (["drive=loop"], 2, 'drive="loop"'),
+        (["--doorbells", "none"], 2, "mapped"),
+    ],
+)
+def test_wrong_usage(run: Run, tmp_path: Path, words: list[str], status: int, message: str) -> None:
+    """What can't be is said, and nothing is left."""
+    ended = run("mock", "serve", "--socket", str(tmp_path / "ctrl"), *words)
+    assert ended.status == status
+    assert message in " ".join(ended.err.split())
+    assert not (tmp_path / "ctrl").exists()
