@@ -6,8 +6,8 @@
 Each of two loops, in two threads, drives a controller of its own and steps its device inline, in its own thread. So
 nothing is waited for, and what is measured is the driver, the loop and the device model, all in one thread's time.
 They work in turns of three windows: the first loop alone, the second alone, both. If they shared anything, both
-would be dearer together. Two processes do the same as a control: they share nothing, so what both cost more there is the
-machine's doing, its caches and its clock.
+would be dearer together. Two processes do the same as a control: they share nothing, so what both cost more there is
+the machine's doing, its caches and its clock.
 
 A window in which a loop did not have its processor most of the time is not counted, as then the two were not at work
 together.
