@@ -18,7 +18,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm test-interop lint build bench full clean
+.PHONY: help demo test test-vm test-interop lint build bench full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -57,7 +57,10 @@ bench: build ## measure the driver beside others, on a machine that does nothing
 full: build ## what is too long for every change: all Pythons, sanitizers, wheel, repeated runs
 	$(BIN)/python -m tools.full
 
-clean: ## delete all that was built; .vm/, the virtual machines' cache, stays
+python-freethreaded: ## build a Python without a GIL from Debian's source, for `make full` and bench.threads (Debian)
+	$(PYTHON) -m tools.freethreaded
+
+clean: ## delete all that was built; .vm/, the virtual machines' cache, and the Python without a GIL stay
 	rm -rf build dist *.egg-info .venv .venvs .cache/full .cache/bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find aionvme \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete
 	find . -name .vm -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -255,17 +255,16 @@ cdef class QueuePair(Waking):
             now = now_ns()
         return 0
 
-    def _end_turn(self):
+    cdef int _end_turn(self) except -1:
         self.ring_doorbells()
         if self.idle():
             if self.idle_waiters or self.finishing:
                 self._tell_idle()
         elif self.ended_head is not None or self._polls():
-            self.schedule()
-            return
-        self._watch()
+            return self.schedule()
+        return self._watch()
 
-    def _polls(self):
+    cdef bint _polls(self) noexcept:
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
         if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
             return False

@@ -30,5 +30,6 @@ cdef class Waking(Engine):
     # Whether the next completion is to be expected so soon that polling costs less than its interrupt.
     cdef bint comes_soon(self) noexcept
     cdef bint worth_polling(self) noexcept
+    cdef int _watch(self) except -1
     # For the subclass: a turn, now.
     cdef int take_turn(self) except -1

@@ -102,17 +102,17 @@ cdef class Waking(Engine):
             return False
         return self.empty_ns == 0 or now_ns() - self.empty_ns < PATIENCE_NS
 
-    def _watch(self):
+    cdef int _watch(self) except -1:
         # A timer that looks at the ring, which is no turn: for what no interrupt tells, and for lost interrupts.
         cdef double seconds
         if self.ring.outstanding == 0 or self.loop is None or self.broken or self.loop.is_closed():
-            return
+            return 0
         if self.mode not in (INTERRUPT, ADAPTIVE):
-            return
+            return 0
         self._listen(True)
         if self.ring.outstanding == self.standing:
             if self.irq_fd >= 0:
-                return  # The controller calls `look` now and then.
+                return 0  # The controller calls `look` now and then.
             seconds = GUARD_SECONDS
         elif self.irq_fd >= 0:
             seconds = GUARD_SECONDS
@@ -120,9 +120,10 @@ cdef class Waking(Engine):
             seconds = POLL_SECONDS
         if self.guard is not None:
             if self.guard_seconds <= seconds:
-                return
+                return 0
             self.guard.cancel()
         self._set_guard(seconds)
+        return 0
 
     def _set_guard(self, double seconds):
         self.guard_seconds = seconds
