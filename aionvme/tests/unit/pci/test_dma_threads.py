@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from aionvme.errors import UsageError
@@ -83,7 +84,11 @@ def test_a_buffer_is_closed_while_others_take_it() -> None:
             assert view[0] == 0
             view.release()
 
-        at_once(buffer.close, take, lambda buffer=buffer: (hold(buffer), release(buffer)), buffer.close)
+        def command(buffer: Any = buffer) -> None:
+            hold(buffer)
+            release(buffer)
+
+        at_once(buffer.close, take, command, buffer.close)
         assert buffer.closed
     space.close()
 
@@ -127,7 +132,7 @@ def test_memory_from_four_threads() -> None:
                     assert view == bytes([mark]) * len(buffer)
                     view.release()
 
-    at_once(*(lambda mark=mark: churn(mark) for mark in range(4)))  # type: ignore[misc]
+    at_once(*(partial(churn, mark) for mark in range(4)))
     assert len(function.mapped) == 1, "one arena stays"
     space.close()
     assert function.mapped == {}
