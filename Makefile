@@ -10,13 +10,15 @@ TIERS ?= unit flow
 PYTEST_ARGS ?=
 # Processes that share the tests; 0 runs them in pytest's own, as --pdb needs.
 JOBS ?= 2
+# Of `make bench`: --rounds, --seconds, --depth; see `python -m bench --help`.
+BENCH_ARGS ?=
 EXAMPLES := $(wildcard examples)
 SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm test-interop lint build full clean
+.PHONY: help demo test test-vm test-interop lint build bench full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -40,17 +42,26 @@ test-interop: build ## run the mock under the Linux kernel's own NVMe driver, in
 lint: build ## check style, types and stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict aionvme tools $(EXAMPLES)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint aionvme
+	$(BIN)/mypy --strict aionvme tools bench $(EXAMPLES)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint aionvme bench
 	$(BIN)/python -m tools.stubs
 
 build: $(VENV)/.built ## compile the extension modules in place, in an environment of their own
 
+bench: build ## measure the driver beside others, on a machine that does nothing else: bench/results, docs/*.svg
+	@$(BIN)/python -m pip install --quiet liburing || echo "no liburing for this Python: its row will be missing"
+	$(BIN)/python -m bench $(BENCH_ARGS)
+	-$(BIN)/python -m bench.vfio_user
+	-$(BIN)/python -m bench.adaptive
+
 full: build ## what is too long for every change: all Pythons, sanitizers, wheel, repeated runs
 	$(BIN)/python -m tools.full
 
-clean: ## delete all that was built; .vm/, the virtual machines' cache, stays
-	rm -rf build dist *.egg-info .venv .venvs .cache/full .pytest_cache .mypy_cache .ruff_cache .hypothesis
+python-freethreaded: ## build a Python without a GIL from Debian's source, for `make full` and bench.threads (Debian)
+	$(PYTHON) -m tools.freethreaded
+
+clean: ## delete all that was built; .vm/, the virtual machines' cache, and the Python without a GIL stay
+	rm -rf build dist *.egg-info .venv .venvs .cache/full .cache/bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find aionvme \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete
 	find . -name .vm -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 __all__ = ["compiled"]
 
@@ -26,7 +27,7 @@ def compiled(name: str) -> ModuleType:
 
 def _build(name: str, folder: Path) -> None:
     from Cython.Build import cythonize
-    from setuptools import Distribution, Extension
+    from setuptools import Distribution, Extension  # type: ignore[import-untyped]
 
     module = Extension(
         name,
@@ -35,7 +36,8 @@ def _build(name: str, folder: Path) -> None:
         depends=[str(path) for path in sorted((REPO / "aionvme").rglob("*.h"))],
         extra_compile_args=["-O2", "-g0", "-Wall", "-fno-strict-aliasing"],
     )
-    extensions = cythonize([module], build_dir=str(folder / "c"), include_path=[str(REPO)], quiet=True)
+    translate: Any = cythonize
+    extensions = translate([module], build_dir=str(folder / "c"), include_path=[str(REPO)], quiet=True)
     command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib, command.build_temp = str(folder), str(folder / "o")
     command.ensure_finalized()

@@ -4,10 +4,10 @@
     python -m bench.threads --turns 100 --loop asyncio --json threads.json
 
 Each of two loops, in two threads, drives a controller of its own and steps its device inline, in its own thread. So
-nothing is waited for, and what is measured is the driver, the loop and the device model, all in one thread's time. They
-work in turns of three windows: the first loop alone, the second alone, both. If they shared anything, both together
-would be dearer. Two processes do the same as a control: they share nothing, so what both cost more there is the
-machine's doing, its caches and its clock.
+nothing is waited for, and what is measured is the driver, the loop and the device model, all in one thread's time.
+They work in turns of three windows: the first loop alone, the second alone, both. If they shared anything, both
+would be dearer together. Two processes do the same as a control: they share nothing, so what both cost more there is
+the machine's doing, its caches and its clock.
 
 A window in which a loop did not have its processor most of the time is not counted, as then the two were not at work
 together.
@@ -36,7 +36,7 @@ from aionvme.mock import MockController
 MODES = ("callback", "await")
 LOOPS = ("asyncio", "uvloop")
 DEPTH = 32
-BLOCK = 512
+BLOCK = 4096
 BLOCKS = 65536
 WINDOW = 0.05  # seconds
 REST = 0.01  # between two windows
@@ -122,7 +122,7 @@ class Lane:
 async def work(which: int, mode: str, start: float, turns: int) -> list[Window]:
     """What loop `which` does in its windows, of which the first begins at `start` (time.monotonic)."""
     windows = []
-    with MockController(drive="loop", size=BLOCK * BLOCKS, lba=BLOCK) as mock:
+    with MockController(drive="loop", no_data=True, size=BLOCK * BLOCKS, lba=BLOCK) as mock:
         async with aionvme.connect(mock) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
             lane = Lane(qp, ctrlr.namespaces[1], [ctrlr.dma_alloc(BLOCK) for _ in range(DEPTH)])
             for number in range(turns * len(TURN)):

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ NOT_COPIED = (
 )
 SANITIZED = WORK / "sanitized"
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    THIS += "t"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 def prepare() -> int:
     """Make what CI's part needs: the newest other Python's environment, and the tree for the sanitizers."""
-    others = [found for found in interpreters.find_all() if found.version != THIS and found.path]
+    others = [found for found in _others() if found.path and not found.is_free_threaded]
     problems = [_build(found.version, found.path) for found in others[-1:] if found.path]
     problems.append(_build_sanitized())
     for problem in filter(None, problems):
@@ -105,10 +108,12 @@ def suite(
 
 def other_pythons(table: Table, *, newest_only: bool) -> None:
     """Run tests on the Pythons besides this one, each in an environment of its own."""
-    others = [found for found in interpreters.find_all() if found.version != THIS]
-    present = [found.version for found in others if found.path]
+    others = _others()
+    present = [found.version for found in others if found.path and not found.is_free_threaded]
     for found in others:
-        if found.path is None:
+        if newest_only and found.is_free_threaded:
+            table.left_out(f"Python {found.version}", "`make full` runs it, where it was built")
+        elif found.path is None:
             table.left_out(f"Python {found.version}", found.reason)
         elif newest_only and found.version != present[-1]:
             table.left_out(
@@ -116,6 +121,11 @@ def other_pythons(table: Table, *, newest_only: bool) -> None:
             )
         else:
             _on(table, found, found.path, ASYNCIO if newest_only else TIERS)
+
+
+def _others() -> list[Interpreter]:
+    """The Pythons besides this one, found or not."""
+    return [found for found in interpreters.find_all() if found.version != THIS]
 
 
 def _on(table: Table, found: Interpreter, path: Path, paths: Sequence[str]) -> None:

@@ -13,7 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools import freethreaded
+
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+# Of these one will do; `make python-freethreaded` builds the first whose source can be had.
+FREE_THREADED = tuple(program.removeprefix("python") for _, _, program in freethreaded.SOURCES)
 CHECK = Path(__file__).with_name("environment.py")
 
 
@@ -22,7 +26,7 @@ class Interpreter:
     """One supported version of Python.
 
     Attributes:
-        version: such as "3.11".
+        version: such as "3.11"; "3.14t" is free-threaded.
         path: its program, None if this machine has none that will do.
         reason: why there is none.
     """
@@ -31,14 +35,27 @@ class Interpreter:
     path: Path | None
     reason: str = ""
 
+    @property
+    def is_free_threaded(self) -> bool:
+        """Whether it has no GIL."""
+        return self.version.endswith("t")
+
 
 def find_all() -> list[Interpreter]:
-    """Look for every supported version, oldest first."""
-    return [find(version) for version in VERSIONS]
+    """Look for every supported version, oldest first, and for one that is free-threaded."""
+    return [*map(find, VERSIONS), find_free_threaded()]
+
+
+def find_free_threaded() -> Interpreter:
+    """Look for the newest free-threaded version."""
+    for found in map(find, FREE_THREADED):
+        if found.path:
+            return found
+    return Interpreter(FREE_THREADED[0], None, "not on this machine: `make python-freethreaded` builds it")
 
 
 def find(version: str) -> Interpreter:
-    """Look for one version: on PATH, then among pyenv's."""
+    """Look for one version: on PATH, among pyenv's, then the one that is built here."""
     reasons = []
     for path in _candidates(version):
         problem = _shortcoming(path, version)
@@ -54,7 +71,10 @@ def _candidates(version: str) -> Iterator[Path]:
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     # A shim is a program for whichever version was chosen; the versions themselves follow.
     folders = [folder for folder in folders if folder != pyenv / "shims"]
-    folders += sorted(pyenv.glob(f"versions/{version}*/bin"), key=_as_numbers, reverse=True)
+    # pyenv has 3.14.0 and 3.14.0t.
+    number, kind = version.removesuffix("t"), "t" if version.endswith("t") else ""
+    folders += sorted(pyenv.glob(f"versions/{number}*{kind}/bin"), key=_as_numbers, reverse=True)
+    folders.append(freethreaded.PREFIX / "bin")
     seen = set()
     for folder in folders:
         path = folder / name
@@ -68,7 +88,8 @@ def _as_numbers(path: Path) -> list[int]:
 
 
 def _shortcoming(path: Path, version: str) -> str:
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    code = "import sys, sysconfig; print('%d.%d' % sys.version_info[:2], end='')"
+    code += "; print('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else '')"
     try:
         found = subprocess.run([path, "-c", code], check=False, capture_output=True, text=True)
         checked = subprocess.run([path, CHECK, "--check"], check=False, capture_output=True, text=True)

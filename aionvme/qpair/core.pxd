@@ -36,6 +36,8 @@ cdef class QueuePair(Waking):
     cdef int submit(self, Request request, object timeout, object when_full, bint urgent=*) except -1
     cdef int deliver(self, uint32_t limit, bint directly) except -1
     cdef int schedule(self) except -1
+    cdef int _end_turn(self) except -1
+    cdef bint _polls(self) noexcept
     cdef int go_on_with_batches(self) except -1
     cdef int renew_deadline(self, Request request) except -1
     cdef int give_up(self, Request request) except -1

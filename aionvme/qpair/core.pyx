@@ -41,8 +41,6 @@ cdef enum:
     # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
     BATCH_NS = 50_000
     BATCH_WAIT_NS = 2_000
-    # An adaptive queue pair leaves polling to the interrupt after so many turns that found nothing.
-    ADAPTIVE_EMPTY_TURNS = 64
 
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
@@ -229,17 +227,16 @@ cdef class QueuePair(Waking):
         return 0
 
     def _turn(self):
+        cdef uint32_t found
         self.scheduled = False
         self.turns += 1
         self.spin_credit_ns = SPIN_CREDIT_NS
         try:
             self.ring_doorbells()
-            if self.reap(self.ring.depth):
-                self.empty_turns = 0
-                if self.batches:
-                    self.go_on_with_batches()
-            else:
-                self.empty_turns += 1
+            found = self.reap(self.ring.depth)
+            self.note_found(found)
+            if found and self.batches:
+                self.go_on_with_batches()
             self.deliver(RESUMES_PER_TURN, True)
         finally:
             self._end_turn()
@@ -258,21 +255,20 @@ cdef class QueuePair(Waking):
             now = now_ns()
         return 0
 
-    def _end_turn(self):
+    cdef int _end_turn(self) except -1:
         self.ring_doorbells()
         if self.idle():
             if self.idle_waiters or self.finishing:
                 self._tell_idle()
         elif self.ended_head is not None or self._polls():
-            self.schedule()
-            return
-        self._watch()
+            return self.schedule()
+        return self._watch()
 
-    def _polls(self):
+    cdef bint _polls(self) noexcept:
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
         if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
             return False
-        return self.mode != ADAPTIVE or self.empty_turns < ADAPTIVE_EMPTY_TURNS
+        return self.mode != ADAPTIVE or self.worth_polling()
 
     # -- looking for completions inside a task, or without a loop -----------------------------------------------------
 
@@ -286,7 +282,10 @@ cdef class QueuePair(Waking):
             return 0
         if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
             return 0
+        if self.mode == ADAPTIVE and not self.comes_soon():
+            return 0
         self.ring_doorbells()
+        self.note_found(0)
         begun = now = now_ns()
         with nogil:
             while now - begun < self.spin_ns:
@@ -300,7 +299,7 @@ cdef class QueuePair(Waking):
                 break
         self.spin_credit_ns -= min(now_ns() - begun, self.spin_credit_ns)
         if ring_has_completion(&self.ring):
-            self.reap(1)
+            self.note_found(self.reap(1))
         return 0
 
     def process_completions(self, uint32_t max_completions=0):

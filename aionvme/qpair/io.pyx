@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """Owns the I/O queue pair as its user has it: every I/O command in two spellings, awaited and with a callback."""
 
 from libc.stdint cimport uint8_t

@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
 """The request object: one command, awaited or called back.
 
 To asyncio it is a coroutine (`create_task`, `TaskGroup`) and a future (`gather`, `shield`, `wait_for`, `ensure_future`)

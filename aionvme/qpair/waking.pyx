@@ -2,11 +2,20 @@
 """Owns how a queue pair learns of completions while it takes no turn: by an interrupt, or by a timer that looks.
 
 The timer is no turn: it looks at one entry of the ring, and asks for a turn only where there is a completion.
+
+An adaptive queue pair polls where that is cheaper. An interrupt costs the processor as much as some microseconds of
+polling; so it polls when the next completion is to be expected sooner than that, as those before it were, and leaves it
+to the interrupt otherwise, or when it did not come. What it costs is then about what the cheaper of the two would, and
+never twice as much. While it leaves it to interrupts it polls now and then all the same, to see whether that is still
+right.
 """
 
 import os
 import weakref
 
+from libc.stdint cimport int64_t, uint32_t
+
+from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.engine cimport Engine
 from aionvme.qpair.ring cimport ring_has_completion
 
@@ -16,6 +25,18 @@ cdef double GUARD_SECONDS = 0.1
 # While commands wait and there is no interrupt: at first, and as the wait goes on.
 cdef double POLL_SECONDS = 0.001
 cdef double POLL_SECONDS_MOST = 0.008
+
+cdef enum:
+    # What an interrupt costs, from the eventfd over the loop to the turn.
+    INTERRUPT_NS = 5_000
+    # Turns find nothing for at most so long until it is left to the interrupt.
+    PATIENCE_NS = 2 * INTERRUPT_NS
+    # A longer wait says no more, and would be remembered for too long.
+    WAIT_MOST_NS = 8 * INTERRUPT_NS
+    # Waits over which is smoothed.
+    SMOOTHED = 8
+    # Of so many waits for interrupts one is polled.
+    PROBE_EVERY = 32
 
 
 cdef class Waking(Engine):
@@ -29,32 +50,69 @@ cdef class Waking(Engine):
             os.read(self.irq_fd, 8)
         except BlockingIOError:
             pass
-        self.empty_turns = 0
-        # If a turn stands in the loop's queue, that one will do.
         if not self.scheduled:
+            self.by_interrupt = True
             self.take_turn()
+        elif self.mode == ADAPTIVE and self.comes_soon():
+            # A turn stands in the loop's queue, and will do; while it polls it needs to hear of no more.
+            self._listen(False)
 
     def use_interrupt(self, int irq_fd):
         """Has completions told by this eventfd from now on; -1 for none: they are looked for by a timer instead."""
         if self.loop is None or self.mode not in (INTERRUPT, ADAPTIVE) or self.loop.is_closed():
             return
-        if self.irq_fd >= 0:
-            self.loop.remove_reader(self.irq_fd)
+        self._listen(False)
         self.irq_fd = irq_fd
-        if irq_fd >= 0:
-            # Not a bound method: the loop must not keep a queue pair that its user dropped.
-            self.loop.add_reader(irq_fd, call_weakly, weakref.WeakMethod(self._on_interrupt))
+        self._listen(True)
 
-    def _watch(self):
+    def _listen(self, bint on):
+        if on == self.listening or self.irq_fd < 0:
+            return
+        self.listening = on
+        if on:
+            # Not a bound method: the loop must not keep a queue pair that its user dropped.
+            self.loop.add_reader(self.irq_fd, call_weakly, weakref.WeakMethod(self._on_interrupt))
+        else:
+            self.loop.remove_reader(self.irq_fd)
+
+    cdef void note_found(self, uint32_t count) noexcept:
+        cdef int64_t wait = 0
+        cdef bint by_interrupt = self.by_interrupt
+        self.by_interrupt = False
+        if self.mode != ADAPTIVE:
+            return
+        if count == 0:
+            if self.empty_ns == 0:
+                self.empty_ns = now_ns()
+                self.waits += 1
+            return
+        if self.empty_ns:
+            wait = <int64_t>(now_ns() - self.empty_ns)
+            if by_interrupt:
+                # The completion was there before the turn could be.
+                wait = max(wait - INTERRUPT_NS, <int64_t>0)
+        self.wait_ns += (min(wait, <int64_t>WAIT_MOST_NS) - self.wait_ns) // SMOOTHED
+        self.empty_ns = 0
+
+    cdef bint comes_soon(self) noexcept:
+        return self.wait_ns < INTERRUPT_NS or self.waits % PROBE_EVERY == 0
+
+    cdef bint worth_polling(self) noexcept:
+        if not self.comes_soon():
+            return False
+        return self.empty_ns == 0 or now_ns() - self.empty_ns < PATIENCE_NS
+
+    cdef int _watch(self) except -1:
         # A timer that looks at the ring, which is no turn: for what no interrupt tells, and for lost interrupts.
         cdef double seconds
         if self.ring.outstanding == 0 or self.loop is None or self.broken or self.loop.is_closed():
-            return
+            return 0
         if self.mode not in (INTERRUPT, ADAPTIVE):
-            return
+            return 0
+        self._listen(True)
         if self.ring.outstanding == self.standing:
             if self.irq_fd >= 0:
-                return  # The controller calls `look` now and then.
+                return 0  # The controller calls `look` now and then.
             seconds = GUARD_SECONDS
         elif self.irq_fd >= 0:
             seconds = GUARD_SECONDS
@@ -62,9 +120,10 @@ cdef class Waking(Engine):
             seconds = POLL_SECONDS
         if self.guard is not None:
             if self.guard_seconds <= seconds:
-                return
+                return 0
             self.guard.cancel()
         self._set_guard(seconds)
+        return 0
 
     def _set_guard(self, double seconds):
         self.guard_seconds = seconds

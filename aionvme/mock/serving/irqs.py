@@ -65,7 +65,10 @@ class Irqs:
                 os.eventfd_write(fd, 1)
 
     def unblock(self) -> None:
-        """A client may have filled its eventfds so that whoever signals one waits: nobody does afterwards."""
+        """A client may have filled its eventfds so that whoever signals one waits: nobody does afterwards.
+
+        What is in others is the client's to read: it may signal itself by the same eventfd that its connection ended.
+        """
         for fds in self._fds.values():
             for fd in fds:
                 if fd >= 0 and not _takes(fd):
@@ -83,7 +86,7 @@ def _is_eventfd(fd: int) -> bool:
 
 
 def _takes(fd: int) -> bool:
-    """Whether a write to an eventfd would not wait."""
+    """Whether a write to an eventfd would not wait; one that holds all it can is in error (POLLERR)."""
     poller = select.poll()
     poller.register(fd, select.POLLOUT)
     return any(events & select.POLLOUT for _, events in poller.poll(0))

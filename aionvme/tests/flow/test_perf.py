@@ -121,6 +121,26 @@ async def test_swapped_blocks_are_found() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_device_without_data_is_not_verified() -> None:
+    """Where reads move nothing there is nothing to compare: that is said before anything is measured."""
+    with MockController(no_data=True) as mock, pytest.raises(UsageError, match="a read moves no data"):
+        await measured(mock, verify=True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_device_without_data_is_measured(mode: str) -> None:
+    """What it does is counted as ever."""
+    with MockController(no_data=True) as mock:
+        report = await measured(mock, mode=mode, pattern="randrw")
+        counters = mock.counters
+    assert report.good
+    assert report.window is not None
+    assert report.window.completed > 0
+    assert min(counters.reads, counters.writes) > 0
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_command_that_fails_ends_it(mode: str) -> None:
     """The first error ends the run in good order, and is in the report; others may have failed with it."""

@@ -20,7 +20,9 @@ HAND_WRITTEN = (*layers.SUFFIXES, ".h", ".c", ".sh")
 
 def hand_written() -> list[Path]:
     """Every source file of the repository, what Cython wrote apart."""
-    found = [path for folder in ("aionvme", "tools", "examples") for path in (REPO / folder).rglob("*")]
+    found = [
+        path for folder in ("aionvme", "bench", "tools", "examples") for path in (REPO / folder).rglob("*")
+    ]
     kept = (path for path in found if path.suffix in HAND_WRITTEN and not path.with_suffix(".pyx").exists())
     return sorted({*kept, *(path for path in found if path.suffix in layers.SUFFIXES), REPO / "setup.py"})
 

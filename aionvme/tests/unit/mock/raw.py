@@ -112,9 +112,11 @@ class Queue:
         found: list[Cqe] = []
         memory = self.driver.memory.bytes
         while len(found) < most:
-            dw0, dw1, sqhd, sqid, cid, status = _CQE.unpack_from(memory, self.cq + 16 * self.head)
-            if status & 1 != self.phase:
+            at = self.cq + 16 * self.head
+            # The phase first: the mock's thread may write the entry while it is read.
+            if memory[at + 14] & 1 != self.phase:
                 break
+            dw0, dw1, sqhd, sqid, cid, status = _CQE.unpack_from(memory, at)
             found.append(Cqe(dw0, dw1, sqhd, sqid, cid, status >> 1))
             self.head += 1
             if self.head == self.cq_entries:
