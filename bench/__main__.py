@@ -1,7 +1,8 @@
 """Owns `make bench`: the driver's ways to read beside the floor, the plain design and the kernel's, in one run.
 
-4 KiB random reads from a mock whose thread has the second processor: one that moves no data, which leaves the software's cost, and
-one that copies. Every round runs each contender once on each device, in another order; medians over rounds are told.
+4 KiB random reads from a mock whose thread has the second processor: one that moves no data, which leaves the
+software's cost, and one that copies. Every round runs each contender once on each device, in another order; medians
+over rounds are told.
 """
 
 from __future__ import annotations

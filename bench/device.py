@@ -62,7 +62,8 @@ class Device:
         Raises:
             RuntimeError: The device read less, or refused something.
         """
-        before, reported = self.mock.counters, []
+        before = self.mock.counters
+        reported: list[int] = []
         yield reported
         after = self.mock.counters
         read, errors = after.reads - before.reads, after.errors - before.errors

@@ -6,8 +6,8 @@
 Each of two loops, in two threads, drives a controller of its own and steps its device inline, in its own thread. So
 nothing is waited for, and what is measured is the driver, the loop and the device model, all in one thread's time. They
 work in turns of three windows: the first loop alone, the second alone, both. If they shared anything, both together
-would be dearer. Two processes do the same as a control: they share nothing, so what both cost more there is the machine's
-doing, its caches and its clock.
+would be dearer. Two processes do the same as a control: they share nothing, so what both cost more there is the
+machine's doing, its caches and its clock.
 
 A window in which a loop did not have its processor most of the time is not counted, as then the two were not at work
 together.
@@ -65,8 +65,9 @@ class Window:
 class Lane:
     """One loop's work: reads on one queue pair, DEPTH at a time.
 
-    What runs with each command is a closure of this loop's own, and calls methods that were looked up before: a program's
-    threads meet at the functions and constants of its modules, too, and here it is the driver that is looked at.
+    What runs with each command is a closure of this loop's own, and calls methods that were looked up before: a
+    program's threads meet at the functions and constants of its modules, too, and here it is the driver that is looked
+    at.
     """
 
     def __init__(self, qp: aionvme.IoQueuePair, ns: aionvme.Namespace, bufs: list[aionvme.DmaBuffer]) -> None:

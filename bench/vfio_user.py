@@ -24,7 +24,7 @@ from bench.device import new_threads_on, processors
 from bench.figures import describe_machine, save, table
 
 OPTIONS = {"lba": "4096", "size": "64MiB"}
-#: Part of the throughput in process that issue 5 asks for.
+#: Part of the throughput in process that there is to be at least.
 GOAL = 0.8
 
 

@@ -23,8 +23,8 @@ from tools.runs import REPO
 
 FOLDER = REPO / ".cache/freethreaded"
 PREFIX = FOLDER / "python"
-# Suite of Debian's, source package, program. sid keeps only the newest source of a package, and its mirrors now and then
-# not even that; the source of a stable release stays.
+# Suite of Debian's, source package, program. sid keeps only the newest source of a package, and its mirrors now and
+# then not even that; the source of a stable release stays.
 SOURCES = (("sid", "python3.14", "python3.14t"), ("trixie", "python3.13", "python3.13t"))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Header -> Debian's package of it, for the modules of Python's own that pip and the tests need.

@@ -149,12 +149,8 @@ def _find_cmb(core: Core) -> Cmb | None:
         logger.info("%s: its memory buffer takes no submission queues (CMBSZ is %#x)", core, size.to_int())
         return None
     try:
-        address, bar_bytes = function.map_bar(place.bir)
+        address = function.map_bar(place.bir, place.ofst * size.unit, nbytes)
     except (OSError, UsageError) as error:
         logger.info("%s: its memory buffer cannot be mapped: %s", core, error)
         return None
-    offset = place.ofst * size.unit
-    if offset + nbytes > bar_bytes:
-        logger.warning("%s: its memory buffer goes beyond BAR %d; not used", core, place.bir)
-        return None
-    return Cmb(address + offset, core.dma.reserve_iova(nbytes), nbytes)
+    return Cmb(address, core.dma.reserve_iova(nbytes), nbytes)

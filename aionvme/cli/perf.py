@@ -105,7 +105,7 @@ def _masked(mask: int) -> set[int]:
 def _listed(text: str) -> set[int]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    found = set()
+    found: set[int] = set()
     for part in text.split(","):
         if not (match := re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)):
             raise ValueError(part)

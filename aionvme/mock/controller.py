@@ -172,6 +172,7 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         )
         self._admin = Admin(self._machine, options, self._subsystem, self._member)
         self._machine.handler = self._admin
+        self._machine.set_latency(options.media.latency)
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
         self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
         self._config.reset_registers = self._registers.reset

@@ -177,7 +177,7 @@ cdef class Engine:
                 while mock_load(&self.core.want):
                     sched_yield()
                 pthread_mutex_lock(&self.mutex)
-            if done:
+            if done or self.core.nlate:
                 idle_since = 0
                 continue
             # The clock costs more than a look at the doorbells.
@@ -297,13 +297,13 @@ cdef class Engine:
         return total
 
     def prepare_to_sleep(self, uint64_t limit):
-        """For an event loop: says that nobody looks, then looks a last time. What `step` gives; 0: sleep."""
+        """For an event loop: says that nobody looks, then looks a last time. 0: there is nothing to do, sleep."""
         self.lock()
         ask_for_doorbells(&self.core)
         self.unlock()
         mock_store(&self.sleeping, 1)
         aio_barrier_full()
-        done = self.step(limit)
+        done = self.step(limit) or self.core.nlate
         if done:
             mock_store(&self.sleeping, 0)
         return done

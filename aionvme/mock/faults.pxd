@@ -8,6 +8,7 @@ cdef bint intercept(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil
 cdef int rule_add(Core *core, const Rule *rule) except -1
 cdef Rule *rule_find(Core *core, uint32_t rule_id) noexcept nogil
 cdef void rule_remove(Core *core, uint32_t rule_id) noexcept nogil
+cdef void is_special(Core *core) noexcept nogil
 cdef bint kept_take(Core *core, size_t index, Kept *kept) noexcept nogil
 cdef size_t kept_find(const Core *core, uint16_t qid, uint16_t cid) noexcept nogil
 # What was preempted by another controller (`Namespace.preempted`) ends.

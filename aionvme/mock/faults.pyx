@@ -5,12 +5,12 @@ A controller without rules pays one test of a flag for each command (`Core.speci
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memmove
 
 from aionvme.mock.rings cimport (
-    ABORTED_PREEMPT, RULE_HOLD, Core, Kept, Namespace, Rule, Sq, Sqe, mock_exchange, post_status,
+    ABORTED_PREEMPT, RULE_HOLD, Core, Kept, Namespace, Rule, Sq, Sqe, mock_exchange, mock_nanoseconds, post_status,
     sq_clear_busy, sq_set_busy,
 )
 
@@ -24,7 +24,7 @@ cdef bint _matches(const Rule *rule, const Sq *sq, const Sqe *sqe) noexcept nogi
     )
 
 
-cdef void _keep(Core *core, const Rule *rule, Sq *sq, const Sqe *sqe) noexcept nogil:
+cdef void _keep(Core *core, uint32_t rule, uint64_t due, Sq *sq, const Sqe *sqe) noexcept nogil:
     cdef size_t capacity
     cdef Kept *grown
     if core.nkept == core.kept_capacity:
@@ -34,15 +34,17 @@ cdef void _keep(Core *core, const Rule *rule, Sq *sq, const Sqe *sqe) noexcept n
             core.fatal = True
             return
         core.kept, core.kept_capacity = grown, capacity
-    core.kept[core.nkept].rule = rule.id
+    core.kept[core.nkept].rule = rule
+    core.kept[core.nkept].due = due
     core.kept[core.nkept].qid = sq.qid
     core.kept[core.nkept].sqe = sqe[0]
     core.nkept += 1
+    core.nlate += due != 0
     sq_set_busy(core, sq, sqe.cid)
 
 
 cdef bint intercept(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
-    """Whether a rule (or silence) took this command; it is then not executed."""
+    """Whether a rule (or silence, or its latency) took this command; it is then not executed now."""
     cdef size_t i
     cdef Rule *rule
     if core.silent:
@@ -56,9 +58,12 @@ cdef bint intercept(Core *core, Sq *sq, const Sqe *sqe) noexcept nogil:
             continue
         rule.left -= 1
         if rule.kind == RULE_HOLD:
-            _keep(core, rule, sq, sqe)
+            _keep(core, rule.id, 0, sq, sqe)
         else:
             post_status(core, sq, sqe.cid, rule.status, 0, 0)
+        return True
+    if core.latency and sq.qid:
+        _keep(core, 0, mock_nanoseconds() + core.latency, sq, sqe)
         return True
     return False
 
@@ -94,7 +99,12 @@ cdef void rule_remove(Core *core, uint32_t rule_id) noexcept nogil:
         return
     core.nrules -= 1
     memmove(rule, rule + 1, <size_t>(&core.rules[core.nrules] - rule) * sizeof(Rule))
-    core.special = core.silent or core.nrules != 0
+    is_special(core)
+
+
+cdef void is_special(Core *core) noexcept nogil:
+    """Finds whether every command has to be looked at before it is executed."""
+    core.special = core.silent or core.nrules != 0 or core.latency != 0
 
 
 cdef bint kept_take(Core *core, size_t index, Kept *kept) noexcept nogil:
@@ -102,6 +112,7 @@ cdef bint kept_take(Core *core, size_t index, Kept *kept) noexcept nogil:
     cdef Sq *sq
     kept[0] = core.kept[index]
     core.nkept -= 1
+    core.nlate -= kept.due != 0
     memmove(&core.kept[index], &core.kept[index + 1], (core.nkept - index) * sizeof(Kept))
     sq = core.sqs[kept.qid]
     if sq == NULL or not sq.live:
@@ -126,6 +137,8 @@ cdef void kept_forget(Core *core, int qid) noexcept nogil:
         if qid >= 0 and core.kept[i].qid != qid:
             core.kept[left] = core.kept[i]
             left += 1
+        else:
+            core.nlate -= core.kept[i].due != 0
     core.nkept = left
 
 

@@ -9,7 +9,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from aionvme.mock.engine cimport Engine
-from aionvme.mock.faults cimport kept_find, kept_forget, kept_take, rule_add, rule_find, rule_remove
+from aionvme.mock.faults cimport (
+    is_special, kept_find, kept_forget, kept_take, rule_add, rule_find, rule_remove,
+)
 from aionvme.mock.plane cimport begin, turn
 from aionvme.mock.pointers cimport copy_from_segments, copy_to_segments, map_data, map_prps
 from aionvme.mock.remote cimport remote_end
@@ -224,7 +226,12 @@ cdef class Machine(Engine):
     def set_silent(self, bint silent):
         """Fetches everything and completes nothing."""
         self.core.silent = silent
-        self.core.special = silent or self.core.nrules != 0
+        is_special(&self.core)
+
+    def set_latency(self, double seconds):
+        """How long commands of I/O queues take from their fetch to their execution."""
+        self.core.latency = <uint64_t>(seconds * 1e9)
+        is_special(&self.core)
 
     def add_rule(self, uint32_t rule_id, uint32_t kind, int32_t qid, int32_t opcode, int64_t nsid,
                  uint64_t skip, uint64_t left, uint32_t status):

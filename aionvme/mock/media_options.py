@@ -22,6 +22,7 @@ class MediaKeywords(TypedDict, total=False):
     self_test_time: float
     self_test_result: int
     no_data: bool
+    latency: float
 
 
 def _seconds(_instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -48,6 +49,8 @@ class MediaOptions:
         self_test_result: What it ends with: 0 for no error, 5 to 7 for a failure.
         no_data: For measuring what a driver costs: reads and writes are checked as ever, with the I/O address of every
             PRP and SGL entry, but move no bytes. For namespaces in memory, without metadata.
+        latency: Seconds from when a command of an I/O queue is taken until it is executed, by the real clock; other
+            commands are taken meanwhile.
     """
 
     max_namespaces: int = attrs.field(default=0, validator=_namespaces)
@@ -58,3 +61,4 @@ class MediaOptions:
     self_test_time: float = attrs.field(default=0.0, validator=_seconds)
     self_test_result: int = 0
     no_data: bool = False
+    latency: float = attrs.field(default=0.0, validator=_seconds)

@@ -296,6 +296,7 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "self_test_time": (float, "0"),
     "self_test_result": (int, "0"),
     "no_data": (_switch, "0|1"),
+    "latency": (float, "0.00008"),
     **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 

@@ -245,8 +245,9 @@ cdef struct Rule:
 
 
 cdef struct Kept:           # a command that was fetched and waits for a word
-    uint32_t rule
+    uint32_t rule           # 0: it is only late
     uint16_t qid
+    uint64_t due            # when it is executed, by the machine's clock; 0: when it is told to
     Sqe sqe
 
 
@@ -297,7 +298,9 @@ cdef struct Core:
     volatile uint8_t *bar
     volatile uint32_t want  # threads that wait for the data plane to stand still
     bint running            # ready: commands are taken
-    bint special            # silent, or there are rules: look before executing
+    bint special            # silent, late, or there are rules: look before executing
+    uint64_t latency        # nanoseconds from a command's fetch to its execution, on I/O queues
+    uint32_t nlate          # of the kept commands, those with a time at which they are due
     bint silent
     bint admin_waiting      # `admin`, of queue `admin_qid`, waits for Python
     uint16_t admin_qid

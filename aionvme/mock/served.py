@@ -56,8 +56,11 @@ class Served:
             raise UsageError(f'{self!r} has drive="loop": a mock that is served has drive="thread"')
         function = self.open()
         try:
-            shared = Area(REGISTERS, self._table_offset - REGISTERS) if doorbells == "mapped" else None
-            device = ServedDevice(function, self._machine, shared, self._client_left)
+            mapped = doorbells == "mapped"
+            # The doorbells, and the controller's memory buffer behind them; or that alone.
+            first = REGISTERS if mapped else self._table_offset - self.options.cmb
+            shared = Area(first, self._table_offset - first) if first < self._table_offset else None
+            device = ServedDevice(function, self._machine, shared, mapped, self._client_left)
             serving = Serving(device, path, timeout=timeout)
         except BaseException:
             function.close()

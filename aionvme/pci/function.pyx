@@ -80,16 +80,16 @@ cdef class Function:
         self.bar_size = nbytes
         self._mapped_here = True
 
-    def map_bar(self, index):
-        """A BAR as memory: (address, nbytes). It stays mapped until the function is closed.
+    def map_bar(self, index, size_t offset, size_t nbytes):
+        """A part of a BAR as memory: its address. It stays mapped until the function is closed.
 
         Raises:
-            UsageError: There is none, or it cannot be mapped.
+            UsageError: There is no such part, or it cannot be mapped.
             OSError: The kernel refused.
         """
-        if index == 0 and self.bar != NULL:
-            return <size_t>self.bar, self.bar_size
-        raise UsageError(f"BAR {index} of {self.pci_dev} cannot be mapped")
+        if index == 0 and self.bar != NULL and offset <= self.bar_size and nbytes <= self.bar_size - offset:
+            return <size_t>self.bar + offset
+        raise UsageError(f"{nbytes:#x} bytes at {offset:#x} of BAR {index} of {self.pci_dev} cannot be mapped")
 
     def _map_more(self, int fd, uint64_t offset, size_t nbytes):
         """For subclasses: maps a further BAR from a descriptor."""

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What one function reaches of this process, at which I/O addresses; and pages that several have mapped.
 
-Regions are kept sorted in a C array, where `translate` finds a command's addresses: without the GIL, without a lock, and
-without a store, so that threads which look at once do not wait for each other.
+Regions are kept sorted in a C array, where `translate` finds a command's addresses: without the GIL, without a lock,
+and without a store, so that threads which look at once do not wait for each other.
 
 Memory that others own may be asked for twice, in parts that overlap, but what one `map_dma` gave can only be
 unmapped as a whole. So each asker (`Sharer`) has only those runs of its pages mapped that are not yet, each

@@ -140,16 +140,16 @@ class VfioFunction(Function):
         except OSError as error:
             raise bar_refused(self.pci_dev, f"{error.strerror} ({bar.size} bytes)") from error
 
-    def map_bar(self, index: int) -> tuple[int, int]:
-        """A BAR as memory: (address, nbytes). It stays mapped until the function is closed.
+    def map_bar(self, index: int, offset: int, nbytes: int) -> int:
+        """A part of a BAR as memory: its address. It stays mapped until the function is closed.
 
         Raises:
-            UsageError: Closed, or there is none, or the kernel lets no process map it.
+            UsageError: Closed, or there is no such part, or the kernel lets no process map the BAR.
             OSError: The kernel refused.
         """
         self._check_open()
         if index == 0:
-            return super().map_bar(index)
+            return super().map_bar(index, offset, nbytes)
         if not 0 < index <= 5:
             raise UsageError(f"a function has BARs 0 to 5, not {index}")
         fd = self._interface.device_fd
@@ -157,7 +157,9 @@ class VfioFunction(Function):
         whole = bar.areas is None or (0, bar.size) in bar.areas
         if bar.size == 0 or not bar.flags & abi.VFIO_REGION_INFO_FLAG_MMAP or not whole:
             raise UsageError(f"BAR {index} of {self.pci_dev} is not there, or cannot be mapped")
-        return self._map_more(fd, bar.offset, bar.size), bar.size
+        if offset + nbytes > bar.size:
+            raise UsageError(f"{nbytes:#x} bytes at {offset:#x} go beyond BAR {index} of {self.pci_dev}")
+        return self._map_more(fd, bar.offset, bar.size) + offset
 
     # -- configuration space
     # -----------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace"]
 
-# Below a fifth of a millisecond a tick would cost more than the commands: several are due at once then.
-_TICK_LEAST_NS = 200_000
+# More ticks would cost more than the commands: several are due at once then.
+_TICK_LEAST_NS = 50_000
 _BILLION = 1_000_000_000
 
 

@@ -322,7 +322,8 @@ cdef class QueuePair(Waking):
             self.unpolled = None
         if self.delivering:
             return 0
-        directly = self.loop is None or aio_call_bare(<PyObject *>_get_running_loop) is not self.loop or _current_task(self.loop) is None
+        directly = (self.loop is None or aio_call_bare(<PyObject *>_get_running_loop) is not self.loop
+                    or _current_task(self.loop) is None)
         if self.next_deadline_ns and now_ns() >= self.next_deadline_ns:
             self._on_timer()
         try:

@@ -47,15 +47,22 @@ class ServedDevice:
         function: The function, opened.
         machine: The mock's core.
         shared: What of BAR 0 a client may map; None for nothing.
+        rung: Whether doorbells are among it.
         left: Called when a client has gone.
     """
 
     def __init__(
-        self, function: MockFunction, machine: Machine, shared: Area | None, left: Callable[[], None]
+        self,
+        function: MockFunction,
+        machine: Machine,
+        shared: Area | None,
+        rung: bool,
+        left: Callable[[], None],
     ) -> None:
         self._function = function
         self._machine = machine
         self._left = left
+        self._rung = rung
         self._shared = shared if mmap.PAGESIZE == _PAGE else None
         self._bar_fd = -1
         self._memory: dict[int, tuple[int, ClientMemory | None]] = {}
@@ -77,7 +84,7 @@ class ServedDevice:
             self._bar_fd = _sealed_file(self._shared.offset + self._shared.nbytes)
             with self._machine:
                 self._machine.share_bar(self._bar_fd, self._shared.offset, self._shared.nbytes)
-                self._machine.set_polled(True)
+                self._machine.set_polled(self._rung)
 
     def detach(self) -> None:
         """The client has gone: nothing of its memory is touched any more, and nothing of it is left here.

@@ -9,8 +9,6 @@ import array
 import os
 import time
 
-import attrs
-
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, ENOMEM, ETIMEDOUT, errno
 from libc.stdint cimport int64_t, uint8_t
@@ -41,7 +39,6 @@ class ChannelClosed(ConnectionError):
     """The peer is gone, or its connection was given up."""
 
 
-@attrs.define
 class Message:
     """One message as it came. Whoever has it closes its descriptors, or takes them.
 
@@ -51,9 +48,10 @@ class Message:
         fds: Descriptors that came with it, close-on-exec.
     """
 
-    header: object
-    payload: bytes
-    fds: list = attrs.field(factory=list)
+    __slots__ = ("fds", "header", "payload")
+
+    def __init__(self, header, payload, fds=None):
+        self.header, self.payload, self.fds = header, payload, fds if fds is not None else []
 
     def take_fds(self):
         """The descriptors, which are the caller's from here on."""

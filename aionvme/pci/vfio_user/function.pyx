@@ -217,21 +217,21 @@ cdef class VfioUserFunction(Function):
         self._link.access(True, BAR0, offset, 8, &value)
         return 0
 
-    def map_bar(self, index):
-        """A BAR as memory: (address, nbytes). It stays mapped until the function is closed.
+    def map_bar(self, index, size_t offset, size_t nbytes):
+        """A part of a BAR as memory: its address. It stays mapped until the function is closed.
 
         Raises:
-            UsageError: There is none, or the server does not share the whole of it.
+            UsageError: There is no such part, or the server does not share it.
             OSError: The kernel refused.
             ControllerLostError: The connection has ended.
         """
         self._check_open()
-        if not 0 < index <= 5:
-            raise UsageError(f"BAR {index} of {self.pci_dev} cannot be mapped as a whole")
-        with self._client.region(abi.VFIO_PCI_BAR0_REGION_INDEX + index) as bar:
-            if len(bar.areas) != 1 or bar.areas[0].size != bar.size:
-                raise UsageError(f"BAR {index} of {self.pci_dev} is not there, or cannot be mapped")
-            return self._map_more(bar.areas[0].fd, bar.areas[0].offset, bar.size), bar.size
+        if 0 <= index <= 5:
+            with self._client.region(abi.VFIO_PCI_BAR0_REGION_INDEX + index) as bar:
+                for area in bar.areas:
+                    if area.start <= offset and offset + nbytes <= area.start + area.size:
+                        return self._map_more(area.fd, area.offset, area.size) + (offset - area.start)
+        raise UsageError(f"{nbytes:#x} bytes at {offset:#x} of BAR {index} of {self.pci_dev} are not shared")
 
     # -- configuration space -------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from aionvme.tests.flow.support import READ, WRITE
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 MODES = ("await", "callback", "batch")
-SHORT = {"seconds": 0.2, "warmup": 0.02, "io_size": 512}
+SHORT: dict[str, Any] = {"seconds": 0.2, "warmup": 0.02, "io_size": 512}
 MiB = 1 << 20
 
 
@@ -190,7 +190,9 @@ async def test_a_lost_controller_ends_it() -> None:
 @pytest.mark.asyncio
 async def test_the_thread_has_its_processors_back() -> None:
     """The driving thread has the processors that it was given, and before and after those of its own."""
-    before, seen, others = os.sched_getaffinity(0), [], []
+    before = os.sched_getaffinity(0)
+    seen: list[set[int]] = []
+    others: list[set[int]] = []
 
     def on_second(_completed: int, _seconds: float) -> None:
         seen.append(os.sched_getaffinity(0))

@@ -385,7 +385,7 @@ async def test_a_removal_waits_for_its_commands() -> None:
         o = await other.run(there(r))
         ends: list[int] = []
         told = r.ctrlr._on_closed
-        r.ctrlr._on_closed = lambda: (ends.append(threading.get_ident()), told and told())
+        r.ctrlr._on_closed = lambda: (ends.append(threading.get_ident()), told and told())  # type: ignore[func-returns-value]
         held = r.mock.hold(qid=2)
         ended = other.start(_kinds(o, 2, timeout=0))
         await fetched(r.mock, 2, qid=2)

@@ -164,11 +164,13 @@ class Raw:
         reached: tuple[Any, Any] | None = None,
     ) -> None:
         self.mock = mock
-        if reached is not None:
-            self.function, self.memory = reached
-        else:
+        self.function: Any
+        self.memory: Memory
+        if reached is None:
             self.function = mock.open(owned=owned)
             self.memory = Memory(self.function, memory)
+        else:
+            self.function, self.memory = reached
         self.stride = 4 << (self.function.read64(CAP) >> 32 & 0xF)
         self.page = self.memory.take(1)
         self.page_iova = self.memory.iova + self.page

@@ -173,7 +173,7 @@ def test_no_data_is_for_plain_memory(tmp_path: Path) -> None:
     """What no-data namespaces can't be is refused; an address can ask for them."""
     for options in ({"storage": tmp_path / "file"}, {"metadata": 8}, {"pi": 1, "metadata": 8}):
         with pytest.raises(UsageError, match="no_data is for namespaces in memory"):
-            MockController(no_data=True, **options)  # type: ignore[arg-type]
+            MockController(no_data=True, **options)
     with MockController.from_options({"no_data": "1"}) as mock:
         assert mock.options.media.no_data
 

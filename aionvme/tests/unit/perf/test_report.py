@@ -26,11 +26,12 @@ def times(count: int, nanoseconds: int = 5000) -> Histogram:
 
 
 def window(completed: int = 1000, **others: Any) -> Window:
-    return Window(**{
+    words: dict[str, Any] = {
         "seconds": 2.0, "submitted": completed + 5, "completed": completed, "failed": 0, "in_flight_at_start": 3,
         "in_flight_at_end": 8, "latency": times(completed), "process_ns": 9_000_000, "thread_ns": 6_000_000,
         "turns": 100, "doorbells": 50, "per_second": (400.0, 600.0),
-    } | others)  # fmt: skip
+    }  # fmt: skip
+    return Window(**words | others)
 
 
 def report(measured: Window | None, **others: Any) -> Report:

@@ -31,7 +31,7 @@ def test_the_file(tmp_path: Path) -> None:
         assert serving.path == folder / "cntrl"
         assert stat.S_ISSOCK(serving.path.stat().st_mode)
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert not serving.closed and not serving.attached
+        assert (serving.closed, serving.attached) == (False, False)
         assert repr(serving) == f"<Serving {folder}/cntrl>"
     assert serving.closed
     assert list(folder.iterdir()) == []

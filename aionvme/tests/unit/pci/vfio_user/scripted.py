@@ -283,7 +283,10 @@ class Server:
     ) -> Asked:
         """Sends a command of the server's, and waits for the client's reply."""
         self.send(HEADER.pack(number, command, HEADER.size + len(payload), flags, 0) + payload, fds)
-        return self.wait(lambda: [asked for asked in self.seen if asked.is_reply and asked.id == number])[-1]
+        replies: list[Asked] = self.wait(
+            lambda: [one for one in self.seen if one.is_reply and one.id == number]
+        )
+        return replies[-1]
 
 
 def region_info(

@@ -224,11 +224,10 @@ def test_another_bar(server: Server, function: VfioUserFunction) -> None:
         return (answer, [fd]) if index == 2 else answer
 
     server.instead(5, describe_bar)
-    address, nbytes = function.map_bar(2)
-    assert nbytes == 4 * PAGE
+    address = function.map_bar(2, 3 * PAGE, PAGE)
     os.pwrite(fd, b"here", 3 * PAGE)
-    assert ctypes.string_at(address + 3 * PAGE, 4) == b"here"
-    for index in (0, 4, 6, -1):
+    assert ctypes.string_at(address, 4) == b"here"
+    for index, nbytes in ((0, PAGE), (2, 5 * PAGE), (4, PAGE), (6, PAGE), (-1, PAGE)):
         with pytest.raises(UsageError, match=f"BAR {index} of"):
-            function.map_bar(index)
+            function.map_bar(index, 0, nbytes)
     os.close(fd)

@@ -7,7 +7,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def _bounded() -> Iterator[None]:
 def _use(function: VfioUserFunction, eventfd: int) -> None:
     """Some of everything; what a server can break ends in an error of ours or of the system's."""
     memory = pages(2)
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: function.read32(0x1C),
         lambda: function.read64(0),
         lambda: function.write32(0x14, 1),
@@ -125,7 +125,7 @@ def _use(function: VfioUserFunction, eventfd: int) -> None:
         lambda: function.set_irqs([eventfd] * min(function.num_irqs, 3)),
         lambda: function.map_dma(address_of(memory), 2 * PAGE, IOVA),
         lambda: function.read32(0x1C),
-        lambda: function.map_bar(2),
+        lambda: function.map_bar(2, 0, PAGE),
         function.reset,
         lambda: function.set_bus_master(True),
         lambda: function.unmap_dma(IOVA, 2 * PAGE),

@@ -27,7 +27,10 @@ from aionvme.tests.unit.pci.vfio_user.scripted import (
 
 def test_interrupts_are_enabled(server: Server, function: VfioUserFunction, eventfds: list[int]) -> None:
     """Eventfds are signalled by number; MSI-X is enabled while there are any."""
-    control = lambda: int.from_bytes(server.config[0x52:0x54], "little")  # noqa: E731
+
+    def control() -> int:
+        return int.from_bytes(server.config[0x52:0x54], "little")
+
     server.config[0x53] |= 0x40  # all are masked
     function.set_irqs([eventfds[0], -1, eventfds[2]])
     assert control() & (ENABLE | 0x4000) == ENABLE
@@ -44,7 +47,7 @@ def test_interrupts_are_enabled(server: Server, function: VfioUserFunction, even
 
 def test_refused_interrupts(server: Server, function: VfioUserFunction, eventfds: list[int]) -> None:
     """When the server takes some and refuses the rest, all are off."""
-    refused = []
+    refused: list[Asked] = []
 
     def second(asked: Asked) -> bytes:
         if asked.payload[12] == 2 and not refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -354,7 +355,7 @@ def test_messages_of_the_servers_own(tmp_path: Path) -> None:
         folder.mkdir()
         with Server(folder) as server, opened(server) as function:
             server.send(data)
-            soon(lambda function=function: function.loss)
+            soon(partial(getattr, function, "loss"))
             assert function.read32(0) == 0xFFFFFFFF
 
 
