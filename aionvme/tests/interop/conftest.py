@@ -54,11 +54,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(2 * SECONDS))
 
 
-@pytest.fixture(scope="session", params=WAYS)
-def linux(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A Linux guest that has been through `guest.sh`, for each way in which it reaches the controller."""
+@pytest.fixture(scope="session")
+def set_up() -> None:
+    """There is all that a guest takes."""
     if STATE != "ready":
         pytest.skip(f"no guest with QEMU's vfio-user-pci: {STATE}")
+
+
+@pytest.fixture(scope="session", params=WAYS)
+def linux(
+    request: pytest.FixtureRequest, set_up: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guest]:
+    """A Linux guest that has been through `guest.sh`, for each way in which it reaches the controller."""
     way = WAYS[request.param]
     with served(tmp_path_factory.mktemp(request.param), way) as server:
         machine = Machine((server.socket,), shared=way.shared, traced=TRACED, files={"payload": PAYLOAD})
