@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 SOCKET = "cntrl"
 _LONGEST = 107  # bytes of a socket's path (sun_path, unix(7))
 _REFUSAL = 0.5  # seconds in which a client that is not let in may hear why
-# Seconds that the client before may take to be gone: the sockets of a process that used io_uring, as QEMU does, are closed
-# some time after its end.
+# Seconds that the client before may take to be gone: the sockets of a process that used io_uring, as QEMU does, are
+# closed some time after its end.
 _GRACE = 0.3
 _BACKLOG = 64
 
