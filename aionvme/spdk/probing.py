@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import aionvme
-from aionvme.spdk.constants import SPDK_NVME_TRANSPORT_PCIE
+from aionvme.spdk.constants import SPDK_NVME_TRANSPORT_PCIE, SPDK_NVME_TRANSPORT_VFIOUSER
 from aionvme.spdk.driving import PRIVATE, blocking, in_loop
 from aionvme.spdk.failing import FAILURES, errno_of, logger
 from aionvme.spdk.handles import ALL, CtrlrState, adopt, attached, ctrlr_state, drop, tell_removal
@@ -52,6 +52,9 @@ def _addresses(trid: Trid) -> Iterable[Address] | None:
 
 
 def _trid_of(pci_dev: aionvme.PciDevice) -> spdk_nvme_transport_id:
+    scheme, _, path = pci_dev.bdf.partition(":")
+    if scheme == "vfio-user":
+        return spdk_nvme_transport_id(SPDK_NVME_TRANSPORT_VFIOUSER, path, pci_dev=pci_dev)
     return spdk_nvme_transport_id(traddr=pci_dev.bdf, pci_dev=pci_dev)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import aionvme
+from aionvme import spdk
 from aionvme.admin import controller
 from aionvme.mock import MockController
 from aionvme.pci.address import VfioUserAddress
@@ -291,3 +292,24 @@ async def test_memory_that_has_no_file(tmp_path: Path) -> None:
                 await qp.write(ns, out, 0, out.size // BLOCK)
                 await qp.read(ns, back, 0, back.size // BLOCK)
             assert bytes(out) == bytes(back)
+
+
+async def test_by_spdks_names(tmp_path: Path) -> None:
+    """SPDK's transport identifier finds the controller, and is what the callbacks are given."""
+    trid = spdk.spdk_nvme_transport_id()
+    assert spdk.spdk_nvme_transport_id_parse(trid, f"trtype:VFIOUSER traddr:{tmp_path}") == 0
+    seen: list[Any] = []
+    with MockController() as mock, mock.serve(tmp_path):
+        found: list[aionvme.Controller] = []
+
+        def attached(_ctx: object, where: Any, ctrlr: aionvme.Controller, _opts: object) -> None:
+            seen.append(where)
+            found.append(ctrlr)
+
+        assert (
+            await spdk.spdk_nvme_probe(trid, None, lambda _ctx, where, _: not seen.append(where), attached)
+            == 0
+        )
+        assert seen == [trid, trid]
+        for ctrlr in found:
+            await ctrlr.close()

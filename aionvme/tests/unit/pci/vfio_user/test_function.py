@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import threading
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from aionvme.tests.unit.pci.vfio_user.scripted import (
     opened,
     peek,
     refuse,
+    region_info,
     soon,
 )
 
@@ -210,24 +212,34 @@ def test_configuration_space_has_an_end(function: VfioUserFunction) -> None:
         function.config_write(255, b"ab")
 
 
-def test_another_bar(server: Server, function: VfioUserFunction) -> None:
-    """A BAR that the server shares as a whole is memory of both; any other is refused."""
+def test_parts_of_bars(server: Server, function: VfioUserFunction) -> None:
+    """What the server shares of a BAR is memory of both, by its place in the BAR; anything else is refused."""
     fd = file_of(4 * PAGE)
 
     def describe_bar(asked: Asked) -> tuple[bytes, list[int]] | bytes:
         index = asked.payload[8]
-        size = 4 * PAGE if index == 2 else 0
-        info = (32, 7, index, 0)
-        answer = asked.answer(
-            b"".join(n.to_bytes(4, "little") for n in info) + size.to_bytes(8, "little") + bytes(8)
-        )
-        return (answer, [fd]) if index == 2 else answer
+        if index == 2:
+            return asked.answer(struct.pack("<IIIIQQ", 32, 7, 2, 0, 4 * PAGE, 0)), [fd]
+        if index == 4:
+            return asked.answer(region_info(index=4, areas=[(2 * PAGE, PAGE)], size=8 * PAGE)), [fd]
+        return asked.answer(struct.pack("<IIIIQQ", 32, 0, index, 0, 0, 0))
 
     server.instead(5, describe_bar)
-    address = function.map_bar(2, 3 * PAGE, PAGE)
-    os.pwrite(fd, b"here", 3 * PAGE)
-    assert ctypes.string_at(address, 4) == b"here"
-    for index, nbytes in ((0, PAGE), (2, 5 * PAGE), (4, PAGE), (6, PAGE), (-1, PAGE)):
-        with pytest.raises(UsageError, match=f"BAR {index} of"):
-            function.map_bar(index, 0, nbytes)
+    for page, text in ((2, b"second"), (3, b"third")):
+        os.pwrite(fd, text, page * PAGE)
+    assert ctypes.string_at(function.map_bar(2, 3 * PAGE, PAGE), 5) == b"third"
+    assert ctypes.string_at(function.map_bar(2, 0, 4 * PAGE) + 2 * PAGE, 6) == b"second"
+    assert ctypes.string_at(function.map_bar(4, 2 * PAGE + 3, 3), 3) == b"ond"
+    beyond = (
+        (4, PAGE, PAGE),
+        (4, 2 * PAGE, PAGE + 1),
+        (2, 0, 4 * PAGE + 1),
+        (1, 0, 1),
+        (0, 0, 1),
+        (-1, 0, 1),
+        (6, 0, 1),
+    )
+    for index, offset, nbytes in beyond:
+        with pytest.raises(UsageError, match=f"of BAR {index} of .* are not shared"):
+            function.map_bar(index, offset, nbytes)
     os.close(fd)
