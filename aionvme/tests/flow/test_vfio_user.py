@@ -25,6 +25,7 @@ from aionvme.mock import MockController
 from aionvme.pci.address import VfioUserAddress
 from aionvme.tests.flow.places import PLACES, addressed
 from aionvme.tests.flow.programs import environment
+from aionvme.tests.flow.spdk_stage import value
 from aionvme.tests.flow.support import PATIENCE, kinds, quiet, until
 from aionvme.tests.flow.threads.elsewhere import elsewhere
 from aionvme.tests.leaks import Census
@@ -299,17 +300,18 @@ async def test_by_spdks_names(tmp_path: Path) -> None:
     trid = spdk.spdk_nvme_transport_id()
     assert spdk.spdk_nvme_transport_id_parse(trid, f"trtype:VFIOUSER traddr:{tmp_path}") == 0
     seen: list[Any] = []
+    found: list[aionvme.Controller] = []
+
+    def wanted(_ctx: object, where: Any, _opts: object) -> bool:
+        seen.append(where)
+        return True
+
+    def attached(_ctx: object, where: Any, ctrlr: aionvme.Controller, _opts: object) -> None:
+        seen.append(where)
+        found.append(ctrlr)
+
     with MockController() as mock, mock.serve(tmp_path):
-        found: list[aionvme.Controller] = []
-
-        def attached(_ctx: object, where: Any, ctrlr: aionvme.Controller, _opts: object) -> None:
-            seen.append(where)
-            found.append(ctrlr)
-
-        assert (
-            await spdk.spdk_nvme_probe(trid, None, lambda _ctx, where, _: not seen.append(where), attached)
-            == 0
-        )
+        assert await value(spdk.spdk_nvme_probe(trid, None, wanted, attached)) == 0
         assert seen == [trid, trid]
         for ctrlr in found:
             await ctrlr.close()
