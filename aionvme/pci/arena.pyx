@@ -7,6 +7,10 @@ from aionvme.pci.memory cimport SharedMemory
 
 __all__ = ["Arena", "Arenas"]
 
+# Where arenas are large they are whole 2 MiB: a device in another process may have no use for less (SPDK's leaves such
+# memory out, lib/nvmf/vfio_user.c).
+cdef size_t _WHOLE = 2 << 20
+
 
 cdef class Arena(Mapped):
     """Memory of our own that is mapped as a whole."""
@@ -47,6 +51,8 @@ cdef class Arenas:
     cdef Arena _new(self, Mappings mappings, size_t nbytes, size_t align):
         cdef Arena arena = Arena.__new__(Arena)
         arena.single = nbytes > self.arena_size
+        if self.arena_size > _WHOLE:
+            nbytes = (nbytes + _WHOLE - 1) // _WHOLE * _WHOLE
         arena.align = max(align, self.arena_size)
         arena.memory = SharedMemory(max(nbytes, self.arena_size), arena.align, huge=self._huge_pages)
         arena.address = arena.memory.address

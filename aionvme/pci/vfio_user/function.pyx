@@ -31,8 +31,9 @@ cdef enum:
     # The registers come before, whose writes have effects (NVMe over PCIe 1.0, 3.1.2; Base 2.0, 3.1.3).
     DOORBELLS = 0x1000
 
-# Memory for DMA is mapped in few large pieces: each costs the server a mapping, and SPDK's uses whole 2 MiB.
-_ARENA = 32 << 20
+# Memory for DMA is mapped in few large pieces, as each costs the server a mapping; but not so large that the loop waits
+# for long while the kernel clears one.
+_ARENA = 8 << 20
 
 # What is left of 48 bits where the MSI window is (Intel SDM 3A, 11.11.1): a server that models the bus of a PC takes a
 # write there for an interrupt.

@@ -35,10 +35,13 @@ def test_buffers_are_shared(server: Server, function: VfioUserFunction) -> None:
     """Buffers come from few large pieces, each of which the server has as a file; what one writes the other sees."""
     space = DmaSpace(function)
     buffers = [space.alloc(MIB) for _ in range(20)]
-    ((base, (size, offset, fd)),) = server.maps.items()
-    assert (size, offset, base % (2 * MIB)) == (32 * MIB, 0, 0)
-    assert fd is not None
+    buffers.append(space.alloc(8 * MIB + 1))
+    assert [size for size, _, _ in server.maps.values()] == [8 * MIB] * 3 + [10 * MIB]
+    assert {(base % (8 * MIB), offset) for base, (_, offset, _) in server.maps.items()} == {(0, 0)}
     for buffer in buffers:
+        base = max(base for base in server.maps if base <= buffer.iova)
+        fd = server.maps[base][2]
+        assert fd is not None
         memoryview(buffer)[:4] = b"ours"
         assert peek(fd, 4, buffer.iova - base) == b"ours"
         os.pwrite(fd, b"their", buffer.iova - base)
