@@ -115,7 +115,7 @@ async def test_server_that_ends_in_the_middle(
         async with asyncio.timeout(PATIENCE):
             assert await kinds([*tasks, admin]) == [LOST] * 33
         await until(lambda: told, "remove_cb")
-        await until(lambda: ctrlr.closed, "the end")
+        await _ended(ctrlr)
         with pytest.raises(LOST, match=r"the server (closed the connection|did not answer in time)"):
             pairs[0].submit_flush(ctrlr.namespaces[1])
     async with serving(tmp_path) as other, aionvme.connect(other.address) as again:
@@ -199,7 +199,9 @@ async def test_memory_goes_when_it_is_let_go(tmp_path: Path) -> None:
 
 
 async def _ended(ctrlr: aionvme.Controller) -> None:
+    """Waits for the end that a controller comes to by itself, up to the last that it gives back."""
     await until(lambda: ctrlr.closed, "the end")
+    await ctrlr.close()
 
 
 async def test_removal_is_asked_for(tmp_path: Path) -> None:
