@@ -10,7 +10,7 @@ would be dearer together. Two processes do the same as a control: they share not
 the machine's doing, its caches and its clock.
 
 A window in which a loop did not have its processor most of the time is not counted, as then the two were not at work
-together.
+together. Where no window is left, either other programs had it, or the loops waited for each other's locks.
 """
 
 from __future__ import annotations
@@ -202,8 +202,12 @@ def cost(lanes: list[list[Window]], turns: int) -> Cost:
             alone.append((first + second) / 2)
             both.append(statistics.mean(together))
     if not both:
+        together = [
+            window.share for lane in lanes for window in lane if len(TURN[window.number % len(TURN)]) == 2
+        ]
         raise RuntimeError(
-            f"in none of {turns} turns had both loops their processors: too much else is running"
+            f"in none of {turns} turns had both loops their processors all the time, but together only "
+            f"{statistics.median(together):.0%} of it each: too much else is running, or they wait for each other"
         )
     ratio = statistics.median(two / one for two, one in zip(both, alone, strict=True))
     return Cost(statistics.median(alone), statistics.median(both), ratio, len(both))
