@@ -31,8 +31,11 @@ __all__ = ["Lane", "drive"]
 # A batch takes about so long, so that what is under way at either end of a measurement does not count for much.
 _BATCH_NS = 4_000_000
 _BATCH_MOST = 1 << 16
-# A batch that is verified has memory of its own for each command.
-_VERIFIED_BYTES = 4 << 20
+# A batch that is verified has memory of its own for each command. Two take turns, so that the device reads one while
+# the other is compared, a part at a time, as the loop has to turn for the device to go on.
+_VERIFIED_BYTES = 2 << 20
+_VERIFIED_TOGETHER = 2
+_COMPARED_BYTES = 256 << 10
 
 
 @attrs.define(eq=False)
@@ -44,7 +47,9 @@ class Lane:
         qp, walk: Of its own.
         nblocks: Blocks of one command.
         pattern, pacer: Of the run, or None.
-        bufs: A buffer for each slot; for batches one for what is read, and one for what is written.
+        bufs: A buffer for each slot; for each of the batches that are under way together one for what is read, and one
+            for what is written.
+        sending: Held while the device has a batch: the other one is compared, or waits.
     """
 
     workload: Workload
@@ -56,6 +61,7 @@ class Lane:
     pattern: Pattern | None
     pacer: Pacer | None
     bufs: list[DmaBuffer] = attrs.field(factory=list)
+    sending: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
     def buffer_sizes(self) -> list[int]:
         """Bytes of the buffers that it needs."""
@@ -63,7 +69,12 @@ class Lane:
         if load.mode != "batch":
             return [load.io_size] * load.depth
         commands = load.depth if self.pattern is None else self.verified_batch
-        return [commands * load.io_size] * 2
+        return [commands * load.io_size] * 2 * self.batches
+
+    @property
+    def batches(self) -> int:
+        """How many are under way together."""
+        return 1 if self.pattern is None else _VERIFIED_TOGETHER
 
     @property
     def verified_batch(self) -> int:
@@ -91,7 +102,7 @@ async def drive(lanes: list[Lane]) -> None:
     """Drives a workload until its tally is stopped; ends when nothing is under way."""
     mode = lanes[0].workload.mode
     if mode == "batch":
-        await _all([_batches(lane) for lane in lanes])
+        await _all([_batches(lane, number) for lane in lanes for number in range(lane.batches)])
         return
     slots = [(slot, lane) for lane in lanes for slot in lane.slots()]
     try:
@@ -171,8 +182,9 @@ async def _due(pacer: Pacer) -> None:
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
-async def _batches(lane: Lane) -> None:
+async def _batches(lane: Lane, number: int) -> None:
     """One batch after another, each as long as one that takes a few milliseconds."""
+    bufs = lane.bufs[2 * number : 2 * number + 2]
     tally, count = lane.tally, min(4 * lane.workload.depth, _BATCH_MOST)
     if lane.pattern is not None:
         count = lane.verified_batch
@@ -183,14 +195,14 @@ async def _batches(lane: Lane) -> None:
                 _BATCH_MOST - 1 if lane.pattern is None else lane.verified_batch - 1
             )
         began = perf_counter_ns()
-        if not await _batch(lane, count):
+        if not await _batch(lane, bufs, count):
             return
         if lane.pacer is None and lane.pattern is None:
             took = max(perf_counter_ns() - began, 1)
             count = max(lane.workload.depth, min(2 * count, count * _BATCH_NS // took, _BATCH_MOST))
 
 
-async def _batch(lane: Lane, count: int) -> bool:
+async def _batch(lane: Lane, bufs: list[DmaBuffer], count: int) -> bool:
     """One batch, of which some commands may read and some write; whether it went well."""
     if lane.workload.mixed:
         reads, writes = lane.walk.take_mixed(count)
@@ -199,9 +211,9 @@ async def _batch(lane: Lane, count: int) -> bool:
         reads, writes = (lbas, lbas[:0]) if lane.workload.reads else (lbas[:0], lbas)
     halves = []
     if len(reads):
-        halves.append(_read(lane, reads))
+        halves.append(_read(lane, bufs[0], reads))
     if len(writes):
-        halves.append(_write(lane, writes))
+        halves.append(_write(lane, bufs[1], writes))
     if len(halves) == 1:
         await halves[0]
     else:
@@ -209,17 +221,28 @@ async def _batch(lane: Lane, count: int) -> bool:
     return lane.tally.failed == 0
 
 
-async def _read(lane: Lane, lbas: NDArray[np.uint64]) -> None:
-    buf = lane.bufs[0]
+async def _read(lane: Lane, buf: DmaBuffer, lbas: NDArray[np.uint64]) -> None:
     if lane.pattern is not None:
         lane.pattern.spoil(buf)
-    if await _send(lane, lane.qp.read_batch, buf, lbas) and lane.pattern is not None:
-        wrong = lane.pattern.wrong_of(buf, lbas, lane.nblocks)
-        lane.tally.note_verified(len(lbas) * lane.nblocks, wrong)
+    async with lane.sending:
+        good = await _send(lane, lane.qp.read_batch, buf, lbas)
+    if good and lane.pattern is not None:
+        await _compare(lane, lane.pattern, memoryview(buf), lbas)
 
 
-async def _write(lane: Lane, lbas: NDArray[np.uint64]) -> None:
-    buf = lane.bufs[1]
+async def _compare(lane: Lane, pattern: Pattern, data: memoryview, lbas: NDArray[np.uint64]) -> None:
+    size = lane.workload.io_size
+    count = max(_COMPARED_BYTES // size, 1)
+    with data:
+        for first in range(0, len(lbas), count):
+            part = lbas[first : first + count]
+            with data[first * size : (first + count) * size] as there:
+                wrong = pattern.wrong_of(there, part, lane.nblocks)
+            lane.tally.note_verified(len(part) * lane.nblocks, wrong)
+            await asyncio.sleep(0)
+
+
+async def _write(lane: Lane, buf: DmaBuffer, lbas: NDArray[np.uint64]) -> None:
     if lane.pattern is not None:
         lane.pattern.fill_of(buf, lbas, lane.nblocks)
     await _send(lane, lane.qp.write_batch, buf, lbas)
