@@ -211,9 +211,9 @@ class Controller(Facts, Listening, AdminCommands):
         Args:
             depth: Commands that may be outstanding at once; None for `opts.io_queue_depth`.
             qprio: Priority class under weighted round robin; ignored under round robin.
-            completion: "poll" busily while commands are outstanding; "interrupt" by MSI-X; "adaptive" polls, and leaves
-                it to the interrupt when nothing comes; "manual" by `process_completions` only: whoever awaits one of
-                its commands waits until somebody calls that.
+            completion: "poll" busily while commands are outstanding; "interrupt" by MSI-X; "adaptive" polls while
+                completions come sooner than an interrupt would cost, and else leaves it to that; "manual" by
+                `process_completions` only: whoever awaits one of its commands waits until somebody calls that.
             batching: Whether the doorbell rings once for all that was posted in a turn of the loop (with "manual", once
                 for each `process_completions`), or at once with each command; None for False with "manual", else True.
 

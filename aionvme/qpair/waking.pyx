@@ -13,7 +13,7 @@ right.
 import os
 import weakref
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.engine cimport Engine
@@ -31,6 +31,8 @@ cdef enum:
     INTERRUPT_NS = 5_000
     # Turns find nothing for at most so long until it is left to the interrupt.
     PATIENCE_NS = 2 * INTERRUPT_NS
+    # Where there is no interrupt the next one to look is a timer, which is far slower.
+    TIMER_PATIENCE_NS = 20 * INTERRUPT_NS
     # A longer wait says no more, and would be remembered for too long.
     WAIT_MOST_NS = 8 * INTERRUPT_NS
     # Waits over which is smoothed.
@@ -95,12 +97,13 @@ cdef class Waking(Engine):
         self.empty_ns = 0
 
     cdef bint comes_soon(self) noexcept:
-        return self.wait_ns < INTERRUPT_NS or self.waits % PROBE_EVERY == 0
+        return self.irq_fd < 0 or self.wait_ns < INTERRUPT_NS or self.waits % PROBE_EVERY == 0
 
     cdef bint worth_polling(self) noexcept:
         if not self.comes_soon():
             return False
-        return self.empty_ns == 0 or now_ns() - self.empty_ns < PATIENCE_NS
+        return self.empty_ns == 0 or now_ns() - self.empty_ns < (
+            <uint64_t>PATIENCE_NS if self.irq_fd >= 0 else <uint64_t>TIMER_PATIENCE_NS)
 
     cdef int _watch(self) except -1:
         # A timer that looks at the ring, which is no turn: for what no interrupt tells, and for lost interrupts.
