@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     setup.add_argument("--refresh", action="store_true", help="take newer packages if Debian has some")
     setup.set_defaults(action=_setup)
     test = actions.add_parser("test", help="set up, then run the tests")
-    test.add_argument("arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help=f"default: {TESTS}")
+    test.add_argument("arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help=f"of {TESTS} if they name no tests")
     test.set_defaults(action=_test)
     return parser
 
@@ -56,7 +56,9 @@ def _test(options: argparse.Namespace) -> int:
         say(f"NOTE: the tests in the guest are skipped: {error}")
         state = str(error)
     # xdist's workers would each begin a guest of their own.
-    words = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-v", *(options.arguments or [TESTS])]
+    words = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-v", *options.arguments]
+    if not any(Path(word.partition("::")[0]).exists() for word in options.arguments):
+        words.append(TESTS)
     environment = os.environ | {"AIONVME_INTEROP": state}
     with stage("tests"), subprocess.Popen(words, env=environment, preexec_fn=ends_with_parent()) as tests:
         return tests.wait()

@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).with_name("guest.sh")
 SECONDS = 600.0
 # Each store to a register or doorbell that QEMU had to pass on, and what the server asked of QEMU.
 TRACED = ("vfio_region_write", "vfio_user_recv_request")
-PAYLOAD = random.Random("aionvme").randbytes(3 << 20)
+PAYLOAD = random.Random("aionvme").randbytes(1 << 20)
 
 
 @dataclass(frozen=True)
