@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     setup.add_argument("--refresh", action="store_true", help="take newer packages if Debian has some")
     setup.set_defaults(action=_setup)
     test = actions.add_parser("test", help="set up, then run the tests")
-    test.add_argument("arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help=f"of {TESTS} if they name no tests")
+    test.add_argument(
+        "arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help=f"of {TESTS} if they name no tests"
+    )
     test.set_defaults(action=_test)
     return parser
 
