@@ -7,6 +7,7 @@ from aionvme.qpair.waking cimport Waking
 
 cdef class QueuePair(Waking):
     cdef bint delivering
+    cdef bint in_turn               # the loop has called, and runs
     cdef bint batching              # one doorbell for all that a turn posted
     cdef bint closing               # someone waits for it to become idle
     cdef bint finishing             # the loop is being torn down
@@ -14,6 +15,7 @@ cdef class QueuePair(Waking):
     cdef uint64_t spin_ns           # longest spin of one await
     cdef uint64_t spin_credit_ns    # what is left for spins until the loop has turned
     cdef unsigned long thread
+    cdef long forks                 # a forked child has it, and may not use it
     cdef object turn                # bound method, made once
     cdef object context
     cdef object call_soon
@@ -32,12 +34,17 @@ cdef class QueuePair(Waking):
     cdef uint64_t turns
     cdef object __weakref__
 
+    cdef bint is_usable(self) noexcept
     cdef int check_usable(self) except -1
     cdef int submit(self, Request request, object timeout, object when_full, bint urgent=*) except -1
     cdef int deliver(self, uint32_t limit, bint directly) except -1
     cdef int schedule(self) except -1
     cdef int _end_turn(self) except -1
     cdef bint _polls(self) noexcept
+    cdef int work(self) except -1
+    cdef bint _comes_at_once(self) noexcept
+    cdef int _spin(self) except -1
+    cdef bint _loop_runs_here(self) except -1
     cdef int go_on_with_batches(self) except -1
     cdef int renew_deadline(self, Request request) except -1
     cdef int give_up(self, Request request) except -1

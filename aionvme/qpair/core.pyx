@@ -17,10 +17,11 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
+from aionvme.pci.memory cimport fork_count
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.batch cimport Batch
 from aionvme.qpair.clock cimport now_ns
-from aionvme.qpair.here cimport aio_call_bare, aio_this_thread
+from aionvme.qpair.here cimport aio_call_bare, aio_learn_loop, aio_runs_here, aio_this_thread
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
@@ -38,6 +39,9 @@ cdef enum:
     # One await spins for at most this long, and all of them together for at most CREDIT between two turns of the loop.
     SPIN_NS = 20_000
     SPIN_CREDIT_NS = 100_000
+    # At first it looks so many times, and this is taken to be so long.
+    FIRST_SPINS = 64
+    FIRST_SPIN_NS = 2_000
     # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
     BATCH_NS = 50_000
     BATCH_WAIT_NS = 2_000
@@ -69,12 +73,17 @@ cdef class QueuePair(Waking):
         self.abort_timeout = abort_timeout
         self.batching = (self.mode != MANUAL) if batching is None else batching
         self.thread = aio_this_thread()
+        self.forks = fork_count()
         self.name_ = name or self.describe()
         self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
         self.idle_waiters = []
         self.turn = self._turn
         self.context = copy_context()
         if loop is not None:
+            running = _get_running_loop()
+            aio_learn_loop(<PyObject *>running)
+            self.ended = asyncio.Future(loop=loop)
+            self.ended.set_result(None)
             self.call_soon = loop.call_soon
             self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
@@ -113,9 +122,15 @@ cdef class QueuePair(Waking):
 
     # -- submitting ----------------------------------------------------------------------------------------------------
 
+    cdef bint is_usable(self) noexcept:
+        """Whether that can be seen at once; where not, `check_usable` looks again, and says why."""
+        return (self.refusal is None and aio_this_thread() == self.thread and fork_count() == self.forks
+                and (self.in_turn or aio_runs_here(<PyObject *>self.loop)))
+
     cdef int check_usable(self) except -1:
         """Before a request exists: open, and called from where it belongs."""
-        cdef object running
+        if self.is_usable():
+            return 0
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
         if aio_this_thread() != self.thread:
@@ -158,29 +173,29 @@ cdef class QueuePair(Waking):
     # -- telling -------------------------------------------------------------------------------------------------------
 
     cdef int deliver(self, uint32_t limit, bint directly) except -1:
-        """Tells up to `limit` waiters. What raises out of it (KeyboardInterrupt, SystemExit) loses no other."""
-        cdef Request request
+        """Tells up to `limit` waiters; how many. What raises (KeyboardInterrupt, SystemExit) loses no other."""
+        cdef Request request = None
+        cdef uint32_t told = 0
         if self.delivering:
             return 0
         self.delivering = True
         try:
-            while limit and self.ended_head is not None:
-                limit -= 1
+            while told < limit and self.ended_head is not None:
+                told += 1
                 request = self.ended_head
                 self.ended_head = request.next
                 request.next = None
                 if self.ended_head is None:
                     self.ended_tail = None
                 request.in_backlog = False
-                try:
-                    request.tell(directly)
-                except BaseException:
-                    if request.has_waiters():
-                        self._put_back(request)
-                    raise
+                request.tell(directly)
+        except BaseException:
+            if request.has_waiters():
+                self._put_back(request)
+            raise
         finally:
             self.delivering = False
-        return 0
+        return told
 
     def _put_back(self, Request request):
         request.in_backlog = True
@@ -227,19 +242,31 @@ cdef class QueuePair(Waking):
         return 0
 
     def _turn(self):
-        cdef uint32_t found
         self.scheduled = False
         self.turns += 1
         self.spin_credit_ns = SPIN_CREDIT_NS
         try:
+            self.in_turn = True
+            self.work()
+        finally:
+            self.in_turn = False
+            self._end_turn()
+
+    cdef int work(self) except -1:
+        """Rings, reaps and resumes, again while there is something, up to a limit: a turn of the loop is dear."""
+        cdef uint32_t left = RESUMES_PER_TURN, found
+        while left:
             self.ring_doorbells()
             found = self.reap(self.ring.depth)
-            self.note_found(found)
-            if found and self.batches:
-                self.go_on_with_batches()
-            self.deliver(RESUMES_PER_TURN, True)
-        finally:
-            self._end_turn()
+            if found or left == RESUMES_PER_TURN:
+                self.note_found(found)
+            if found:
+                if self.batches:
+                    self.go_on_with_batches()
+            elif self.ended_head is None:
+                break
+            left -= self.deliver(left, True)
+        return 0
 
     cdef int go_on_with_batches(self) except -1:
         """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands."""
@@ -274,8 +301,6 @@ cdef class QueuePair(Waking):
 
     cdef int about_to_wait(self, Request request) except -1:
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
-        cdef uint64_t begun, now
-        cdef int _
         if self.ring.outstanding != self.standing + 1 or request.state != IN_FLIGHT or request.in_flight != 1:
             return 0
         if self.muted:
@@ -286,7 +311,25 @@ cdef class QueuePair(Waking):
             return 0
         self.ring_doorbells()
         self.note_found(0)
-        begun = now = now_ns()
+        if not self._comes_at_once():
+            self._spin()
+        if ring_has_completion(&self.ring):
+            self.note_found(self.reap(1))
+        return 0
+
+    cdef bint _comes_at_once(self) noexcept:
+        # Most do, and then letting go of the GIL and asking for the time would take longer than the device.
+        cdef int _
+        self.spin_credit_ns -= FIRST_SPIN_NS
+        for _ in range(FIRST_SPINS):
+            if ring_has_completion(&self.ring):
+                return True
+            aio_cpu_relax()
+        return False
+
+    cdef int _spin(self) except -1:
+        cdef uint64_t begun = now_ns(), now = begun
+        cdef int _
         with nogil:
             while now - begun < self.spin_ns:
                 for _ in range(16):
@@ -298,9 +341,10 @@ cdef class QueuePair(Waking):
                     continue
                 break
         self.spin_credit_ns -= min(now_ns() - begun, self.spin_credit_ns)
-        if ring_has_completion(&self.ring):
-            self.note_found(self.reap(1))
         return 0
+
+    cdef bint _loop_runs_here(self) except -1:
+        return aio_runs_here(<PyObject *>self.loop) or aio_call_bare(<PyObject *>_get_running_loop) is self.loop
 
     def process_completions(self, uint32_t max_completions=0):
         """Reaps completions and calls their callbacks; for "manual" queue pairs, and harmless on others.
@@ -321,8 +365,8 @@ cdef class QueuePair(Waking):
             self.unpolled = None
         if self.delivering:
             return 0
-        directly = (self.loop is None or aio_call_bare(<PyObject *>_get_running_loop) is not self.loop
-                    or _current_task(self.loop) is None)
+        # What runs as a task of the loop may not resume another.
+        directly = self.loop is None or not self._loop_runs_here() or _current_task(self.loop) is None
         if self.next_deadline_ns and now_ns() >= self.next_deadline_ns:
             self._on_timer()
         try:

@@ -32,8 +32,10 @@ cdef class Engine(RingPair):
     cdef void enqueue(self, Request request) noexcept
     cdef void unqueue(self, Request request) noexcept
     cdef int reap(self, uint32_t limit) except -1
+    cdef int plain_done(self, Request request, uint16_t index, const Cqe *cqe) except -1
     cdef int piece_done(self, Request request, uint16_t index, const Cqe *cqe) except -1
     cdef int finish(self, Request request) except -1
+    cdef void put_in_backlog(self, Request request) noexcept
     cdef int finish_by_host(self, Request request) except -1
     cdef int ring_doorbells(self) except -1
     cdef int _ring_doorbells(self) except -1

@@ -10,13 +10,14 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
+from aionvme.pci.dma cimport DmaBuffer
 from aionvme.pci.mmio cimport aio_barrier_full
 from aionvme.qpair.batch cimport Batch
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
 from aionvme.qpair.pair cimport RingPair
 from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
 from aionvme.qpair.request cimport (
-    BY_ERROR, BY_STATUS, IN_FLIGHT, QUEUED, Completion, Request,
+    BY_ERROR, BY_STATUS, ENDED, IN_FLIGHT, QUEUED, Completion, Request,
 )
 from aionvme.qpair.ring cimport (
     NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL, Cqe, ReapResult,
@@ -55,6 +56,17 @@ cdef inline int _unkeep(Engine engine, Request request) except -1:
     else:
         Py_DECREF(request)
     return 0
+
+
+cdef inline Completion _completion(const Cqe *cqe):
+    cdef Completion cpl = Completion.__new__(Completion)
+    cpl.dw0 = cqe.dw0
+    cpl.dw1 = cqe.dw1
+    cpl.sqhd = cqe.sqhd
+    cpl.sqid = cqe.sqid
+    cpl.cid = cqe.cid
+    cpl.raw_status = cqe.status >> 1
+    return cpl
 
 
 cdef class Engine(RingPair):
@@ -237,6 +249,7 @@ cdef class Engine(RingPair):
         cdef Cqe cqe
         cdef uint16_t index = 0
         cdef ReapResult result
+        cdef Request request
         cdef uint32_t count = 0
         if self.broken or self.ring.cq == NULL:
             return 0
@@ -248,14 +261,31 @@ cdef class Engine(RingPair):
                 self._foreign(result, cqe.sqid, cqe.cid, cqe.sqhd)
                 break
             count += 1
-            self.piece_done(<Request>self.ring.slots[index].owner, index, &cqe)
+            request = <Request>self.ring.slots[index].owner
+            if request.plain and request.verdict == BY_STATUS:
+                self.plain_done(request, index, &cqe)
+            else:
+                self.piece_done(request, index, &cqe)
         if count:
             self.completions += count
             self.feed()
         return count
 
+    cdef int plain_done(self, Request request, uint16_t index, const Cqe *cqe) except -1:
+        """As `piece_done`, `finish` and `Request.end` for what needs nothing more."""
+        ring_free_slot(&self.ring, index)
+        Py_DECREF(request)
+        request.in_flight = 0
+        request.cpl = _completion(cqe)
+        request.state = ENDED
+        (<DmaBuffer>request.holder).release()
+        request.holder = None
+        request.failure_unseen = not request.quiet and request.cpl.raw_status != 0
+        if request.cb_fn is not None or request.waiter is not None:
+            self.put_in_backlog(request)
+        return 0
+
     cdef int piece_done(self, Request request, uint16_t index, const Cqe *cqe) except -1:
-        cdef Completion cpl
         cdef uint16_t status = cqe.status >> 1
         ring_free_slot(&self.ring, index)
         _unkeep(self, request)
@@ -268,14 +298,8 @@ cdef class Engine(RingPair):
             status = 0
         if request.cpl is None or (status != 0 and (
                 request.cpl.raw_status == 0 or (request.cpl.raw_status & CODE_BITS) == FAILED_FUSED)):
-            cpl = Completion.__new__(Completion)
-            cpl.dw0 = cqe.dw0
-            cpl.dw1 = cqe.dw1
-            cpl.sqhd = cqe.sqhd
-            cpl.sqid = cqe.sqid
-            cpl.cid = cqe.cid
-            cpl.raw_status = status
-            request.cpl = cpl
+            request.cpl = _completion(cqe)
+            request.cpl.raw_status = status
         if request.state == QUEUED and (status != 0 or request.verdict != BY_STATUS):
             # The first error ends a split transfer: its other pieces are not posted.
             self.unqueue(request)
@@ -291,13 +315,16 @@ cdef class Engine(RingPair):
         self.batches -= request.batch is not None
         request.end()
         if request.has_waiters():
-            request.in_backlog = True
-            if self.ended_head is None:
-                self.ended_head = request
-            else:
-                self.ended_tail.next = request
-            self.ended_tail = request
+            self.put_in_backlog(request)
         return 0
+
+    cdef void put_in_backlog(self, Request request) noexcept:
+        request.in_backlog = True
+        if self.ended_head is None:
+            self.ended_head = request
+        else:
+            self.ended_tail.next = request
+        self.ended_tail = request
 
     cdef int finish_by_host(self, Request request) except -1:
         """Ends a request that has no completion from the device, with a status that says so."""

@@ -5,10 +5,15 @@
 from libc.stdint cimport uint8_t
 
 from aionvme.qpair.namespace cimport Namespace
+from aionvme.qpair.plain cimport submit_plain
 from aionvme.qpair.raw cimport prepare_raw, send_raw
 from aionvme.qpair.reserving cimport ReservingQueuePair
 from aionvme.qpair.transfer cimport new_request
 from aionvme.spec.opcodes import NvmOpcode
+
+cdef extern from "../qpair/shortcut.h":
+    void aio_set_short_way(void *way, object qp_type, object ns_type)
+    void aio_shorten(int which, object function, uint8_t opcode, uint8_t most)
 
 cdef uint8_t OP_FLUSH = int(NvmOpcode.FLUSH)
 cdef uint8_t OP_WRITE = int(NvmOpcode.WRITE)
@@ -206,3 +211,11 @@ cdef class IoQueuePair(ReservingQueuePair):
 
     async def __aexit__(self, *exc_info):
         await self.close()
+
+
+aio_set_short_way(<void *>submit_plain, IoQueuePair, Namespace)
+# The arguments up to nblocks, or up to cb_arg.
+aio_shorten(0, IoQueuePair.read, OP_READ, 5)
+aio_shorten(1, IoQueuePair.submit_read, OP_READ, 7)
+aio_shorten(2, IoQueuePair.write, OP_WRITE, 5)
+aio_shorten(3, IoQueuePair.submit_write, OP_WRITE, 7)

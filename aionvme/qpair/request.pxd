@@ -39,6 +39,7 @@ cdef class Completion:
 
 cdef class RequestOwner:
     cdef object loop
+    cdef object ended               # a future of the loop's that has ended; None without a loop
     # Called when a task is about to wait for the request: the last chance to ring the doorbell, and to spin.
     cdef int about_to_wait(self, Request request) except -1
     # Asks the device to give the command up; the request ends later, or at the next turn of the loop.
@@ -49,8 +50,24 @@ cdef class RequestOwner:
 
 
 cdef class Request:
-    # Hot: touched by every command.
+    # Objects. Of a plain transfer that has been told all of them are None but the first two: it is taken again.
     cdef RequestOwner owner
+    cdef readonly Completion cpl
+    cdef object cb_fn
+    cdef object cb_arg
+    cdef object waiter              # the first done-callback, and its context
+    cdef object waiter_context
+    cdef Request next               # in the software queue, or in the queue of ended ones
+    cdef object holder              # of the memory, until the device has let go
+    cdef list more_waiters          # (callback, context) of the others
+    cdef list program               # pieces that are made beforehand: (SQE, bytes of memory) each
+    cdef object batch               # many commands of one kind: a Batch (batch.pxd)
+    cdef list more_holders          # of memory that is more than one buffer
+    cdef object on_end              # called with the request when the device has let go, before its memory goes back
+    cdef object decode
+    cdef object error
+    cdef object cancel_message
+    # Not objects: all zero in a new request, from here on. Hot: touched by every command.
     cdef RequestState state
     cdef Verdict verdict
     cdef bint _asyncio_blocking
@@ -58,15 +75,16 @@ cdef class Request:
     cdef bint quiet                 # a callback command: told by its callback
     cdef bint value_wanted          # the await gives cpl.value
     cdef bint standing              # a request for an event: nobody waits for its end, and nothing is made late by it
-    cdef uint32_t in_flight         # pieces that the device owns
-    cdef readonly Completion cpl
-    cdef object cb_fn
-    cdef object cb_arg
-    cdef object waiter              # the first done-callback, and its context
-    cdef object waiter_context
-    cdef list more_waiters          # (callback, context) of the others, or None
-    cdef Request next               # in the software queue, or in the queue of ended ones
     cdef bint in_backlog
+    cdef bint has_cid
+    cdef bint has_view
+    cdef bint plain                 # one piece, in one buffer of ours, and nothing is to be done at its end
+    cdef uint32_t in_flight         # pieces that the device owns
+    cdef uint16_t first_cid
+    cdef uint8_t opcode
+    cdef uint8_t stage              # 0, then 1 when Abort was sent, 2 when the reset was asked for
+    cdef uint64_t deadline_ns       # 0: none
+    cdef double timeout
     # The command, and what is left of it to post.
     cdef Sqe sqe
     cdef Cursor cursor              # its memory from the next piece on
@@ -84,27 +102,8 @@ cdef class Request:
     cdef uint64_t ref_mask          # bits of dwords 14 and 3 that are the reference tag, which counts blocks; 0: none
     cdef uint8_t pointers           # how memory may be described: a Pointers
     cdef bint used_sgl_
-    # Pieces that are made beforehand: (SQE, bytes of memory) each. `paired`: two, posted together or not at all.
-    cdef list program
-    cdef bint paired
-    # Many commands of one kind: a Batch (batch.pxd); None for every other request.
-    cdef object batch
-    # What it holds until the device has let go.
-    cdef object holder
-    cdef Py_buffer view
-    cdef bint has_view
-    cdef list more_holders          # of memory that is more than one buffer
-    cdef object on_end              # called with the request when the device has let go, before its memory goes back
-    # Rare.
-    cdef uint64_t deadline_ns       # 0: none
-    cdef double timeout
-    cdef uint8_t stage              # 0, then 1 when Abort was sent, 2 when the reset was asked for
-    cdef uint8_t opcode
-    cdef uint16_t first_cid
-    cdef bint has_cid
-    cdef object decode
-    cdef object error
-    cdef object cancel_message
+    cdef bint paired                # the program is two commands, posted together or not at all
+    cdef Py_buffer view             # has to be the last
 
     cdef bint succeeded(self) noexcept
     cdef object outcome(self)
@@ -112,3 +111,9 @@ cdef class Request:
     cdef int end(self) except -1
     cdef bint has_waiters(self) noexcept
     cdef int tell(self, bint resume_directly) except -1
+    cdef int _tell_soon(self) except -1
+    cdef int _raised(self, object callback, str what) except -1
+
+
+# A request that owns nothing yet: a new one, or one that nobody has any more.
+cdef Request take_request()

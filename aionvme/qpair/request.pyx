@@ -20,8 +20,10 @@ from contextvars import copy_context
 
 cimport cython
 from cpython.exc cimport PyErr_SetObject
-from libc.stdint cimport uint16_t
+from cpython.ref cimport Py_DECREF, PyObject, PyTypeObject
+from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport free
+from libc.string cimport memset
 
 from aionvme.errors import CommandTimeoutError, status_error
 from aionvme.spec.status import Status, StatusCode
@@ -32,9 +34,19 @@ cdef object _status_from_field = Status.from_field
 cdef object _copy_context = copy_context
 cdef uint16_t HOST_ABORTED = <uint16_t>int(StatusCode.COMMAND_ABORTED_BY_HOST)
 
+cdef extern from "../qpair/protocol.h":
+    enum:
+        AIO_RESUMED
+        AIO_ENTERED
+    PyObject *aio_take_kept()
+    void aio_set_slots(PyTypeObject *kind, void *advance, void *strip, object task_type)
+    int aio_resume(PyObject *context, PyObject *callback, PyObject *request, PyObject *ended)
+    int aio_call_back(PyObject *callback, PyObject *argument, PyObject *cpl)
+
 
 @cython.final
 @cython.freelist(256)
+@cython.no_gc       # its value is data
 cdef class Completion:
     """A completion queue entry (NVMe Base 2.0, 3.3.3.2), as given to callbacks and by `await`.
 
@@ -86,8 +98,6 @@ cdef int _return(object value) except -1:
 
 
 @cython.final
-@cython.freelist(256)
-@cython.trashcan(True)
 @cython.no_gc_clear     # its end may have to be reported; a cycle always has something else that can be cleared
 cdef class Request:
     """One command: awaitable once it was submitted, cancellable until it has ended.
@@ -105,6 +115,7 @@ cdef class Request:
 
     # -- what users call -----------------------------------------------------------------------------------------------
 
+    @cython.binding(False)
     def done(self):
         """Whether the command has ended: the device will not touch its memory any more."""
         return self.state == ENDED
@@ -123,6 +134,7 @@ cdef class Request:
         """Whether a piece of it that was posted described its memory by an SGL; else by PRPs, or it has none."""
         return bool(self.used_sgl_)
 
+    @cython.binding(False)
     def cancel(self, msg=None):
         """Asks for the end of the command. True: it will end in `CancelledError`, whatever its completion says.
 
@@ -138,6 +150,7 @@ cdef class Request:
         self.owner.cancel_request(self)
         return True
 
+    @cython.binding(False)
     def result(self):
         """The result of a command that is done; `InvalidStateError` before."""
         if self.state != ENDED:
@@ -173,10 +186,12 @@ cdef class Request:
         # `gather(return_exceptions=True)` reads it.
         return self.cancel_message
 
+    @cython.binding(False)
     def get_loop(self):
         """The event loop that the queue pair belongs to."""
         return self.owner.loop
 
+    @cython.binding(False)
     def add_done_callback(self, callback, *, context=None):
         """Has `callback(request)` called in `context` when the command has ended; soon, if it has."""
         if context is None:
@@ -222,16 +237,18 @@ cdef class Request:
         return self
 
     def __next__(self):
-        return self.send(None)
+        result = advance(self)
+        if result is self:
+            return self
+        _return(result)
 
+    @cython.binding(False)
     def send(self, value):
         """A step of the coroutine: ends it with the result, or gives the task something to wait for (this request)."""
-        if self.state != ENDED:
-            self.owner.about_to_wait(self)
-            if self.state != ENDED:
-                self._asyncio_blocking = True
-                return self
-        _return(self.outcome())
+        result = advance(self)
+        if result is self:
+            return self
+        _return(result)
 
     def throw(self, typ, val=None, tb=None):
         """As a coroutine's. `CancelledError` before the end means `cancel()`: the request goes on waiting."""
@@ -307,35 +324,40 @@ cdef class Request:
         Each is taken out before it is called, so that a call that raises, or re-enters, is never made twice.
         """
         cdef object callback = self.cb_fn, argument = self.cb_arg, context
-        cdef list more
+        cdef int called
         if callback is not None:
             self.cb_fn = self.cb_arg = None
-            try:
-                callback(argument, self.cpl)
-            except Exception as error:
-                report(self.owner.loop, f"exception in the callback of a command on {self.owner.describe()}", error,
-                       self, callback)
+            if aio_call_back(<PyObject *>callback, <PyObject *>argument, <PyObject *>self.cpl) != AIO_RESUMED:
+                self._raised(callback, "the callback")
         if self.waiter is None:
             return 0
-        callback, context, more = self.waiter, self.waiter_context, self.more_waiters
-        self.waiter = self.waiter_context = self.more_waiters = None
-        if more is not None:
+        if self.more_waiters is not None or not resume_directly:
             # asyncio promises the order of registration: the others first get their place in the loop.
-            resume_directly = False
-        if not resume_directly:
+            return self._tell_soon()
+        callback, context = self.waiter, self.waiter_context
+        self.waiter = self.waiter_context = None
+        called = aio_resume(<PyObject *>context, <PyObject *>callback, <PyObject *>self, <PyObject *>self.owner.ended)
+        if called == AIO_ENTERED:
+            # Whoever called process_completions did so in this very context.
             self.owner.loop.call_soon(callback, self, context=context)
-            if more is not None:
-                for callback, context in more:
-                    self.owner.loop.call_soon(callback, self, context=context)
-            return 0
+        elif called != AIO_RESUMED:
+            self._raised(callback, "a done-callback")
+        return 0
+
+    cdef int _tell_soon(self) except -1:
+        waiters = self._waiters()
+        self.waiter = self.waiter_context = self.more_waiters = None
+        for callback, context in waiters:
+            self.owner.loop.call_soon(callback, self, context=context)
+        return 0
+
+    cdef int _raised(self, object callback, str what) except -1:
+        """There is an exception: it is reported, unless it is one that ends the program."""
         try:
-            context.run(callback, self)
+            _raise()
         except Exception as error:
-            if _is_entered(error, context):
-                self.owner.loop.call_soon(callback, self, context=context)
-                return 0
-            report(self.owner.loop, f"exception in a done-callback of a command on {self.owner.describe()}", error,
-                   self, callback)
+            report(self.owner.loop, f"exception in {what} of a command on {self.owner.describe()}", error, self,
+                   callback)
         return 0
 
     def __dealloc__(self):
@@ -364,13 +386,6 @@ def report(loop, str message, exception, request, callback):
     sys.excepthook(type(exception), exception, exception.__traceback__)
 
 
-cdef bint _is_entered(error, context):
-    # Whoever called process_completions did so in this very context. No frame of the callback's: it was not called.
-    return (
-        type(error) is RuntimeError and (error.__traceback__ is None or error.__traceback__.tb_next is None)
-        and str(error) == f"cannot enter context: {context!r} is already entered")
-
-
 cdef object _as_exception(typ, val, tb):
     # The three-argument form of throw() that old callers use, and the one-argument form.
     if isinstance(typ, BaseException):
@@ -382,3 +397,48 @@ cdef object _as_exception(typ, val, tb):
     else:
         exception = typ(val)
     return exception if tb is None else exception.with_traceback(tb)
+
+
+cdef int _raise() except -1:
+    # The exception that a call in C left behind.
+    return -1
+
+
+cdef object advance(Request request):
+    """A step of the coroutine: its result when it has ended, else the request itself, for the task to wait for."""
+    if request.state != ENDED:
+        request.owner.about_to_wait(request)
+        if request.state != ENDED:
+            request._asyncio_blocking = True
+            return request
+    return request.outcome()
+
+
+# -- requests that are taken again -------------------------------------------------------------------------------------
+
+cdef bint _strip(Request request) noexcept:
+    """Lets go of what a request still refers to; False where it is more than a plain transfer that has been told."""
+    if (request.cb_fn is not None or request.cb_arg is not None or request.waiter is not None
+            or request.next is not None or request.holder is not None or request.more_waiters is not None
+            or request.program is not None or request.batch is not None or request.more_holders is not None
+            or request.on_end is not None or request.decode is not None or request.error is not None
+            or request.cancel_message is not None or request.failure_unseen or request.segments != NULL):
+        return False
+    request.owner = None
+    request.cpl = None
+    request.waiter_context = None
+    return True
+
+
+cdef Request take_request():
+    cdef PyObject *kept = aio_take_kept()
+    cdef Request request
+    if kept == NULL:
+        return Request.__new__(Request)
+    request = <Request>kept
+    Py_DECREF(request)
+    memset(&request.state, 0, <uint8_t *>(&request.view + 1) - <uint8_t *>&request.state)
+    return request
+
+
+aio_set_slots(<PyTypeObject *>Request, <void *>advance, <void *>_strip, asyncio.Task)

@@ -148,12 +148,16 @@ cdef inline void ring_free_slot(Ring *ring, uint16_t index) noexcept nogil:
     ring.outstanding -= 1
 
 
-cdef inline void ring_post(Ring *ring, const Sqe *sqe) noexcept nogil:
-    # Never overruns: no more than `depth` slots are in use, and the ring has at least one entry more.
-    memcpy(ring.sq + <size_t>ring.sq_tail * SQE_BYTES, sqe, SQE_BYTES)
+cdef inline void ring_advance(Ring *ring) noexcept nogil:
     ring.sq_tail += 1
     if ring.sq_tail == ring.sq_entries:
         ring.sq_tail = 0
+
+
+cdef inline void ring_post(Ring *ring, const Sqe *sqe) noexcept nogil:
+    # Never overruns: no more than `depth` slots are in use, and the ring has at least one entry more.
+    memcpy(ring.sq + <size_t>ring.sq_tail * SQE_BYTES, sqe, SQE_BYTES)
+    ring_advance(ring)
 
 
 cdef inline Told ring_doorbell(Ring *ring) noexcept nogil:

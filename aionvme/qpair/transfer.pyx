@@ -5,7 +5,6 @@ from operator import index
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memset
 
 from aionvme.errors import UsageError
 from aionvme.qpair.bounce cimport Bounce
@@ -14,8 +13,7 @@ from aionvme.qpair.governed cimport GovernedQueuePair
 from aionvme.qpair.iov cimport Segment
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.pieces import WHY_NOT as _WHY_NOT
-from aionvme.qpair.request cimport CHEAPER, PRP_ONLY, SGL_ONLY, Request
-from aionvme.qpair.ring cimport SQE_BYTES
+from aionvme.qpair.request cimport CHEAPER, PRP_ONLY, SGL_ONLY, Request, take_request
 from aionvme.qpair.sgl import segments_of
 from aionvme.spec.nvm import IoFlags
 from aionvme.spec.opcodes import NvmOpcode
@@ -70,8 +68,7 @@ cdef Request new_request(uint8_t opcode, uint32_t nsid, object cb_fn, object cb_
     cdef Request request
     if cb_fn is not None and not callable(cb_fn):
         raise TypeError(f"cb_fn must be callable or None, not {cb_fn!r}")
-    request = Request.__new__(Request)
-    memset(&request.sqe, 0, SQE_BYTES)
+    request = take_request()
     request.sqe.opcode = opcode
     request.sqe.nsid = nsid
     request.opcode = opcode
