@@ -42,6 +42,8 @@ cdef enum:
     # At first it looks so many times, and this is taken to be so long.
     FIRST_SPINS = 64
     FIRST_SPIN_NS = 2_000
+    # Among so many that are resumed the device is told of what they posted.
+    TOLD_PER_DOORBELL = 8
     # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
     BATCH_NS = 50_000
     BATCH_WAIT_NS = 2_000
@@ -189,6 +191,9 @@ cdef class QueuePair(Waking):
                     self.ended_tail = None
                 request.in_backlog = False
                 request.tell(directly)
+                if told % TOLD_PER_DOORBELL == 0 and self.batching:
+                    # The device begins while others are told.
+                    self.ring_doorbells()
         except BaseException:
             if request.has_waiters():
                 self._put_back(request)
@@ -305,7 +310,7 @@ cdef class QueuePair(Waking):
             return 0
         if self.muted:
             return 0
-        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
+        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken or self.ended_head is not None:
             return 0
         if self.mode == ADAPTIVE and not self.comes_soon():
             return 0
