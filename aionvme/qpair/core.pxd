@@ -25,6 +25,7 @@ cdef class QueuePair(Spinning):
     cdef list idle_waiters
     cdef double default_timeout
     cdef double abort_timeout
+    cdef uint64_t batched_ns        # when a turn last went on with batches
     cdef uint64_t next_deadline_ns
     cdef object timer
     cdef object name_

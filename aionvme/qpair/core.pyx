@@ -42,6 +42,8 @@ cdef enum:
     # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
     BATCH_NS = 50_000
     BATCH_WAIT_NS = 2_000
+    # A loop that takes longer from the end of that to the next turn has other things to do.
+    LOOP_BUSY_NS = 8_000
 
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
@@ -259,27 +261,33 @@ cdef class QueuePair(Spinning):
             found = self.reap(self.ring.depth)
             if found or left == RESUMES_PER_TURN:
                 self.note_found(found)
-            if found:
-                if self.batches:
-                    self.go_on_with_batches()
-            elif self.ended_head is None and (left == RESUMES_PER_TURN or not self.more_comes()):
+            if found and self.batches:
+                self.go_on_with_batches()
+                self.deliver(left, True)
+                break
+            if not found and self.ended_head is None and (left == RESUMES_PER_TURN or not self.more_comes()):
                 # Who was told may have submitted what ends sooner than a turn of the loop takes.
                 break
-            left -= self.deliver(left, True)
+            left -= max(self.deliver(left, True), 1)
         return 0
 
     cdef int go_on_with_batches(self) except -1:
-        """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands."""
+        """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands.
+
+        It waits for the next completion only where the loop has nothing else to do: where it came back at once.
+        """
         cdef uint64_t begun = now_ns(), now = begun, waits_since = begun
+        cdef uint64_t patience = BATCH_WAIT_NS if begun - self.batched_ns < LOOP_BUSY_NS else 0
         while self.batches and self.ended_head is None and now - begun < BATCH_NS:
             self.ring_doorbells()
             if self.reap(self.ring.depth):
                 waits_since = now_ns()
-            elif now - waits_since >= BATCH_WAIT_NS:
+            elif now - waits_since >= patience:
                 break
             else:
                 aio_cpu_relax()
             now = now_ns()
+        self.batched_ns = now
         return 0
 
     cdef int _end_turn(self) except -1:
