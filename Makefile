@@ -51,6 +51,8 @@ build: $(VENV)/.built ## compile the extension modules in place, in an environme
 bench: build ## measure the driver beside others, on a machine that does nothing else: bench/results, docs/*.svg
 	@$(BIN)/python -m pip install --quiet liburing || echo "no liburing for this Python: its row will be missing"
 	$(BIN)/python -m bench $(BENCH_ARGS)
+	$(BIN)/python -m bench.overhead --depths 1,32,256,1023 --json bench/results/overhead-depths.json
+	$(BIN)/python -m bench.overhead --queue-pairs 1,8,64 --json bench/results/overhead-queue-pairs.json
 	-$(BIN)/python -m bench.vfio_user
 	-$(BIN)/python -m bench.adaptive
 

@@ -115,12 +115,12 @@ async def _write_all(ctrlr: aionvme.Controller) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_device(*, no_data: bool = False) -> AsyncIterator[Device]:
+async def open_device(*, no_data: bool = False, **options: Any) -> AsyncIterator[Device]:
     """A mock with blocks of 4 KiB, written or without data, whose thread has a processor to itself if there are two."""
     driver, device = processors()
     with contextlib.ExitStack() as stack:
         with new_threads_on(device):
-            mock = stack.enter_context(MockController(lba=BLOCK, size=SIZE, no_data=no_data))
+            mock = stack.enter_context(MockController(lba=BLOCK, size=SIZE, no_data=no_data, **options))
         async with aionvme.connect(mock) as ctrlr:
             if not no_data:
                 await _write_all(ctrlr)

@@ -106,7 +106,8 @@ static inline int aio_call_back(PyObject *callback, PyObject *argument, PyObject
 
 /* -- taking again ------------------------------------------------------------------------------------------------- */
 
-enum { AIO_KEPT_MOST = 1024 };
+/* Of what is in flight on 64 queue pairs at 64 each none is made anew; they take some megabytes. */
+enum { AIO_KEPT_MOST = 4096 };
 
 static PyObject *aio_kept[AIO_KEPT_MOST];
 static int aio_kept_count;
