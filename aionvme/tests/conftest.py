@@ -41,8 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks of quick runs."""
+    """Register the marks of quick runs, and say whether this is one."""
+    quick.begin(quick=config.getoption("quick"))
     for marker in quick.MARKERS:
         config.addinivalue_line("markers", marker)
 
@@ -127,7 +129,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     """Say what a quick run has left out, and why a run with skipped tests has failed."""
     if config.getoption("quick"):
         count = config.stash.get(LEFT_OUT, 0)
-        terminalreporter.write_line(f"quick run: left out {count} tests, which `make full` runs")
+        terminalreporter.write_line(
+            f"quick run: `make full` has {count} tests more, and more examples of each property"
+        )
     if NO_SKIPS and (count := _skipped(config)):
         terminalreporter.write_line(f"FAILED: {count} skipped, and AIONVME_NO_SKIPS is set", red=True)
 

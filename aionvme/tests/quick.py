@@ -4,6 +4,8 @@ Two marks declare it. `exhaustive`: only a whole run has this one. `spread("a", 
 other parameters a quick run has the test once, with one value of `a` and one of `b`. The values are taken in turn from
 test to test, so that all of them occur, and the test and what it looks at are never left out. The parameter "loop" is
 the one that `anyloop` makes.
+
+Of a property test with `max_examples=examples(400)` a quick run has a quarter of them, others in each run.
 """
 
 from __future__ import annotations
@@ -19,8 +21,22 @@ MARKERS = (
     "spread(*parameters): a quick run has one combination of these parameters, in turn, for each of the others",
 )
 
+# By how much a quick run divides the examples of a property test.
+FEWER = 4
+_quick = False
 # What pytest-asyncio calls its parameter.
 LOOP = "_asyncio_loop_factory"
+
+
+def begin(*, quick: bool) -> None:
+    """Say which kind of run this is, before a test module is imported."""
+    global _quick
+    _quick = quick
+
+
+def examples(count: int) -> int:
+    """How many examples of a property test this run has, if a whole run has so many."""
+    return count // FEWER if _quick else count
 
 
 def left_out(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aionvme.tests import quick
 from aionvme.tests.quick import left_out
 
 
@@ -68,3 +69,11 @@ def test_the_turn_is_of_those_that_have_a_choice() -> None:
         for each in (*(item(f"test{n}", spread, a=a) for a in (1, 2)), item(f"plain{n}", spread))
     ]
     assert [each.callspec.params["a"] for each in chosen(items) if hasattr(each, "callspec")] == [1, 2] * 3
+
+
+def test_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick run has a quarter of the examples of a property test, a whole one all of them."""
+    monkeypatch.setattr(quick, "_quick", False)
+    assert quick.examples(400) == 400
+    quick.begin(quick=True)
+    assert quick.examples(400) == 100
