@@ -39,8 +39,7 @@ def eat(connection: Connection[Any, Any], leave: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000")
     eaten = []
     while available() > leave + STEP:
-        eaten.append(mmap.mmap(-1, STEP))
-        eaten[-1].write(b"\1" * STEP)
+        eaten.append(mmap.mmap(-1, STEP, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE))
     connection.send(available())
     while True:
         signal.pause()

@@ -18,7 +18,7 @@ from aionvme.tests.vm.kernel import bound_to_vfio
 KIB = 1 << 10
 MANY = 1000
 # Caches and pools have their size after so many.
-FIRST = 20
+FIRST = 10
 # Less than a tenth of a page for each cycle.
 SLACK = 384 * KIB
 # Where nobody looks afterwards.
@@ -83,7 +83,7 @@ async def _cycles(address: str, cycles: int) -> tuple[State, State]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("cycles", [30, pytest.param(MANY, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("cycles", [15, pytest.param(MANY, marks=pytest.mark.exhaustive)])
 def test_nothing_grows(machine: Machine, iommu: str, cycles: int) -> None:
     """Attached and detached so often, memory, descriptors, mappings and objects are what they were."""
     with bound_to_vfio(machine.drives["block512"]) as bdf:
@@ -94,5 +94,6 @@ def test_nothing_grows(machine: Machine, iommu: str, cycles: int) -> None:
         before.mappings,
         before.pinned,
     )
-    assert after.objects - before.objects < cycles // 4
+    # Less than one for two cycles; a cycle makes thousands.
+    assert after.objects - before.objects < cycles // 2
     assert after.resident - before.resident < SLACK
