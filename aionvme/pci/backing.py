@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 
+from aionvme.pci.available import available_memory
+
 __all__ = ["HUGE_PAGE", "PAGE", "backing_file"]
 
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -43,9 +45,12 @@ def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
             # No pool of huge pages, or none left: ordinary pages serve as well.
             pass
     # The kernel would fill all memory, and then kill processes, before it refused.
-    available = _available_memory()
+    available = available_memory()
     if nbytes > available:
-        raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available")
+        raise MemoryError(
+            f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available to this process. "
+            "Close buffers that are not needed, or raise the limit of its control group (`memory.max`)"
+        )
     try:
         return _filled_file(nbytes, 0), nbytes
     except OSError as error:
@@ -64,14 +69,3 @@ def _filled_file(nbytes: int, flags: int) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _available_memory() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * PAGE
