@@ -20,7 +20,9 @@ class Copier:
     """Copies blocks one after the other: each callback begins the next step."""
 
     def __init__(self, ctrlr: Any) -> None:
-        self.ns: Any = spdk.spdk_nvme_ctrlr_get_ns(ctrlr, 1)
+        ns = spdk.spdk_nvme_ctrlr_get_ns(ctrlr, 1)
+        assert ns is not None
+        self.ns = ns
         self.qpair: Any = spdk.spdk_nvme_ctrlr_alloc_io_qpair(ctrlr, None, 0)
         self.buf: Any = spdk.spdk_zmalloc(spdk.spdk_nvme_ns_get_sector_size(self.ns), 4096)
         self.left = self.failed = 0

@@ -32,7 +32,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     TOP: _LAYERS | {"connect"},
     "spdk": _USER,
     "perf": _USER | {"pi"},
-    "cli": _USER | {"perf"},
+    "replay": _USER,
+    "cli": _USER | {"perf", "replay"},
     "pytest_plugin": _USER,
 }
 # These drive the mock as they drive any other function. An address is text that may begin with "mock:".

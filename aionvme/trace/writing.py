@@ -95,10 +95,14 @@ class Writer:
 
     def close(self) -> None:
         """Says that it is whole, and closes the file; may be called twice."""
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             with self._file:
                 if self.error is None:
                     self._write({"e": "end", "t": time.monotonic_ns() - self._began})
+        except OSError as error:
+            self.error = self.error or error
 
     def _of_data(self, qid: int, sqe: bytes) -> dict[str, str]:
         data = data_of(qid, sqe, self._source)
