@@ -11,7 +11,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin import bringup, host_memory, marshal, namespaces, startup
+from aionvme.admin import bringup, host_memory, marshal, namespaces, recording, startup
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
@@ -20,6 +20,7 @@ from aionvme.admin.keep_alive import KeepAlive
 from aionvme.admin.listening import Listening
 from aionvme.admin.options import ControllerOptions, QPrio
 from aionvme.admin.queues import IoQueues, Wishes
+from aionvme.admin.recording import Recorded
 from aionvme.admin.recovery import RESETS, Recovery, again
 from aionvme.admin.removal import Removal, shut_down
 from aionvme.errors import (
@@ -50,7 +51,7 @@ HEALTH_SECONDS = 1.0
 MOST_ADMIN_ENTRIES = 4096
 
 
-class Controller(Facts, Listening, AdminCommands):
+class Controller(Facts, Listening, Recorded, AdminCommands):
     """An NVMe controller in use. Made by `aionvme.connect` and `aionvme.probe`.
 
     It belongs to the event loop that brought it up. `async with` closes it at the end; so does `await close()`.
@@ -91,6 +92,7 @@ class Controller(Facts, Listening, AdminCommands):
             dma.close()
             raise
         self._core = Core(function, registers, dma, opts, loop, admin, page_size)
+        recording.begin(self._core)
         self._core.events = Events(self._core)
         self._core.events.add_hook(partial(namespaces.follow, self._core))
         self._core.events.add_hook(self._core.nudges.hear)

@@ -7,6 +7,7 @@ import contextlib
 import enum
 import logging
 import os
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from aionvme.admin.log_support import LogSupport
 from aionvme.admin.nudges import Nudges
 from aionvme.errors import ControllerLostError, NvmeError
 from aionvme.qpair.limits import Limits
+from aionvme.qpair.tap import Tap
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from aionvme.admin.events import Events
     from aionvme.admin.keep_alive import KeepAlive
     from aionvme.admin.options import ControllerOptions
-    from aionvme.pci.dma import DmaSpace
+    from aionvme.pci.dma import DmaBuffer, DmaRegistration, DmaSpace
     from aionvme.pci.function import Function
     from aionvme.qpair.governed import GovernedQueuePair
     from aionvme.qpair.home import Home
@@ -87,6 +89,8 @@ class Core:
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
         enabled: It was enabled, and got ready, by the last bring-up.
         error: Why it ended, or is about to.
+        given: Memory that users were given; what they dropped is not in it.
+        tap: Who listens to its commands.
         on_lost: Called in a turn of its own once the controller was lost, unless it was being closed.
     """
 
@@ -122,6 +126,8 @@ class Core:
     enabled: bool = False
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
+    given: weakref.WeakSet[DmaBuffer | DmaRegistration] = attrs.field(factory=weakref.WeakSet)
+    tap: Tap = attrs.field(factory=Tap)
     on_lost: Callable[[], object] | None = None
     _irqs_due: bool = False
 
@@ -129,6 +135,11 @@ class Core:
     def home(self) -> Home:
         """The loop and thread of the controller."""
         return self.admin.home
+
+    @property
+    def listening(self) -> Tap | None:
+        """What queue pairs show their commands to; None where nobody listens."""
+        return self.tap if self.tap.listeners else None
 
     @property
     def doorbell_pairs(self) -> int:

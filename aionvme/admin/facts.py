@@ -72,12 +72,20 @@ class Facts:
     def dma_alloc(self, nbytes: int, *, align: int = 4096, zero: bool = True) -> DmaBuffer:
         """Memory for reads and writes, which this controller reaches. See `DmaSpace.alloc`."""
         self._check_open()
-        return self._dma.alloc(nbytes, align=align, zero=zero)
+        buf = self._dma.alloc(nbytes, align=align, zero=zero)
+        self._core.given.add(buf)
+        return buf
 
     def dma_register(self, obj: Buffer | NDArray[Any], *, exact: bool = False) -> DmaRegistration:
         """Lets this controller reach memory that the caller owns, for zero copy. See `DmaSpace.register`."""
         self._check_open()
-        return self._dma.register(obj, exact=exact)
+        registration = self._dma.register(obj, exact=exact)
+        self._core.given.add(registration)
+        return registration
+
+    def dma_in_use(self) -> list[DmaBuffer | DmaRegistration]:
+        """What `dma_alloc` and `dma_register` gave, and was neither closed nor dropped since: to look for leaks by."""
+        return [given for given in self._core.given if not given.closed]
 
     def _check_open(self) -> None:
         error = self._core.error

@@ -172,6 +172,7 @@ class IoQueues:
                 f"{core} was reset while a queue pair was being made: allocate it again"
             )
         core.queues[qp.qid] = qp
+        qp.set_tap(core.listening)
 
     async def _undo(self, qp: IoQueuePair) -> None:
         if self._core.queues.get(qp.qid) is qp:

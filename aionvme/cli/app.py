@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing, mocking
+from aionvme.cli import binding, console, hello, listing, mocking, tracing
 from aionvme.cli.manage import manage
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
@@ -96,6 +96,8 @@ app.command("bind", cls=_Command)(binding.bind)
 app.command("unbind", cls=_Command)(binding.unbind)
 app.command("manage", cls=_Command)(manage)
 app.command("perf", cls=_Command)(perf)
+app.command("trace", cls=_Command)(tracing.trace)
+app.command("replay", cls=_Command)(tracing.replay)
 
 mock = typer.Typer(
     cls=_Group,

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from aionvme.qpair.pair cimport RingPair
 from aionvme.qpair.request cimport Request
 from aionvme.qpair.ring cimport Cqe
+from aionvme.qpair.tap cimport Tap
 
 
 cdef class Engine(RingPair):
@@ -19,6 +20,7 @@ cdef class Engine(RingPair):
     cdef uint32_t batches           # that have not ended
     cdef uint32_t standing          # of the commands that are outstanding, requests for events: none counts as work
     cdef list standing_kept         # these; the collector can see them, so that they keep nobody who was dropped
+    cdef Tap tap                    # is shown every command and completion; None: nobody listens
     # Counters.
     cdef uint64_t doorbells
     cdef uint64_t completions

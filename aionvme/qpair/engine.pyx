@@ -23,6 +23,7 @@ from aionvme.qpair.ring cimport (
     NO_SLOT, REAP_COMMAND, REAP_FOREIGN_CID, REAP_FOREIGN_SQID, REAP_NONE, SQE_BYTES, TOLD_BY_DOORBELL, Cqe, ReapResult,
     Slot, Told, ring_cq_doorbell, ring_doorbell, ring_free_slot, ring_post, ring_reap, ring_reset, ring_take_slot,
 )
+from aionvme.qpair.tap cimport Tap
 from aionvme.spec.status import StatusCode
 
 cdef enum:
@@ -92,6 +93,10 @@ cdef class Engine(RingPair):
     def broken_by_device(self):
         """Whether the device broke the protocol on this queue pair."""
         return bool(self.broken)
+
+    def set_tap(self, Tap tap):
+        """Has `tap` shown every command and completion from now on; None for nobody."""
+        self.tap = tap
 
     def has_outstanding(self, uint16_t cid):
         """Whether the device owns a command with this identifier."""
@@ -228,6 +233,8 @@ cdef class Engine(RingPair):
 
     cdef int _ring_doorbells(self) except -1:
         cdef Told tail, head
+        if self.tap is not None:
+            self.tap.posted(&self.ring)
         tail = ring_doorbell(&self.ring)
         if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1
@@ -261,6 +268,8 @@ cdef class Engine(RingPair):
                 self._foreign(result, cqe.sqid, cqe.cid, cqe.sqhd)
                 break
             count += 1
+            if self.tap is not None:
+                self.tap.completed(self.ring.qid, &cqe)
             request = <Request>self.ring.slots[index].owner
             if request.plain and request.verdict == BY_STATUS:
                 self.plain_done(request, index, &cqe)
@@ -377,6 +386,8 @@ cdef class Engine(RingPair):
         cdef uint32_t index
         for index in range(self.ring.depth):
             if self.ring.slots[index].owner == <void *>request:
+                if self.tap is not None:
+                    self.tap.dropped(self.ring.qid, self.ring.slots[index].cid)
                 ring_free_slot(&self.ring, <uint16_t>index)
                 if request.batch is not None:
                     (<Batch>request.batch).note(<uint16_t>index, NULL)

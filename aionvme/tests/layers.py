@@ -16,22 +16,24 @@ SUFFIXES = (".py", ".pyi", ".pyx", ".pxd")
 TOP = "__init__"
 
 _BELOW_MOCK = frozenset({"spec", "errors", "pci"})
-_LAYERS = _BELOW_MOCK | {"qpair", "admin", "mock"}
+_LAYERS = _BELOW_MOCK | {"trace", "qpair", "admin", "mock"}
 _USER = _LAYERS | {"connect", TOP}
 # Layer -> what it may import besides itself. What is not in the table belongs to no layer.
 ALLOWED: dict[str, frozenset[str]] = {
     "spec": frozenset(),
     "errors": frozenset({"spec"}),
     "pci": frozenset({"spec", "errors"}),
+    "trace": frozenset({"spec", "errors"}),
     "qpair": frozenset({"spec", "errors", "pci"}),
-    "admin": frozenset({"spec", "errors", "pci", "qpair"}),
+    "admin": frozenset({"spec", "errors", "pci", "trace", "qpair"}),
     "mock": _BELOW_MOCK,
     "connect": _LAYERS,
     "pi": frozenset({"spec", "errors"}),
     TOP: _LAYERS | {"connect"},
     "spdk": _USER,
     "perf": _USER | {"pi"},
-    "cli": _USER | {"perf"},
+    "replay": _USER,
+    "cli": _USER | {"perf", "replay"},
     "pytest_plugin": _USER,
 }
 # These drive the mock as they drive any other function. An address is text that may begin with "mock:".

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ def test_every_example_is_tested() -> None:
         "nvme_manage.py",
         "reservation.py",
         "spdk_port.py",
+        "test_drive.py",
+        "test_legacy_callbacks.py",
+        "test_my_app.py",
     ]
 
 
@@ -172,3 +176,25 @@ def test_nvme_manage() -> None:
     )  # fmt: skip
     assert ended.returncode == 0
     assert "mock:?size=1GiB" in ended.stdout
+
+
+def test_tests_with_the_plugin() -> None:
+    """The tests of an asynchronous application, of callback code and of a drive pass, and clean up after them."""
+    ended = python(
+        *(
+            "-m",
+            "pytest",
+            "-p",
+            "aionvme.pytest_plugin",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-c",
+            os.devnull,
+        ),
+        *("-o", "asyncio_default_fixture_loop_scope=function", "--rootdir", str(EXAMPLES)),
+        *map(str, sorted(EXAMPLES.glob("test_*.py"))),
+    )
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    assert "11 passed" in ended.stdout

@@ -1,0 +1,63 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Owns showing the commands and completions of queue pairs to those who listen, such as a recording.
+
+A queue pair without a tap asks once for each doorbell and once for each completion whether there is one. Commands are
+shown when their doorbell rings, as the bytes in the ring, so that the short way, the long way and batches are all seen
+in one place; completions when they were judged to be ours, while the device's data is still held.
+"""
+
+from cpython.exc cimport PyErr_SetInterrupt
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from aionvme.qpair.clock cimport now_ns
+from aionvme.qpair.ring cimport CQE_BYTES, SQE_BYTES, Cqe, Ring
+
+
+cdef class Tap:
+    """What a controller's queue pairs share: the listeners.
+
+    A listener has `posted(when_ns, qid, sqe)`, `completed(when_ns, qid, cqe)` and `dropped(when_ns, qid, cid)`: a
+    command that ended without a completion, as the controller was reset or lost. They are called in the queue pair's
+    thread and must neither raise nor use the queue pair; one that raises is not called again, and has the exception as
+    its `error`.
+
+    Attributes:
+        listeners: Those there are now.
+    """
+
+    def __init__(self):
+        self.listeners = ()
+
+    def add(self, listener):
+        """From now on this one is told too."""
+        self.listeners += (listener,)
+
+    def remove(self, listener):
+        """It is told no more; nothing if it was not."""
+        self.listeners = tuple([each for each in self.listeners if each is not listener])
+
+    cdef void posted(self, const Ring *ring) noexcept:
+        """Of what was posted since the doorbell rang the last time."""
+        cdef uint32_t at = ring.sq_tail_rung
+        while at != ring.sq_tail:
+            self.tell("posted", ring.qid, (<const char *>ring.sq + <size_t>at * SQE_BYTES)[:SQE_BYTES])
+            at = at + 1 if at + 1 < ring.sq_entries else 0
+
+    cdef void completed(self, uint16_t qid, const Cqe *cqe) noexcept:
+        self.tell("completed", qid, (<const char *>cqe)[:CQE_BYTES])
+
+    cdef void dropped(self, uint16_t qid, uint16_t cid) noexcept:
+        self.tell("dropped", qid, cid)
+
+    cdef void tell(self, str what, uint16_t qid, object entry) noexcept:
+        cdef uint64_t now = now_ns()
+        for listener in self.listeners:
+            try:
+                getattr(listener, what)(now, qid, entry)
+            except Exception as error:
+                # A disk that is full must not cost a completion.
+                listener.error = error
+                self.remove(listener)
+            except BaseException:
+                # Ctrl-C came here: it is raised where a completion is not lost by it.
+                PyErr_SetInterrupt()
