@@ -61,6 +61,8 @@ bench: build ## measure the driver beside others, on a machine that does nothing
 	$(BIN)/python -m bench $(BENCH_ARGS)
 	$(BIN)/python -m bench.overhead --depths 1,32,256,1023 --json bench/results/overhead-depths.json
 	$(BIN)/python -m bench.overhead --queue-pairs 1,8,64 --json bench/results/overhead-queue-pairs.json
+	$(BIN)/python -m bench.footprint
+	$(BIN)/python -m bench.bandwidth
 	-$(BIN)/python -m bench.vfio_user
 	-$(BIN)/python -m bench.adaptive
 
