@@ -36,6 +36,8 @@ from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.request import Completion, Request
 from aionvme.qpair.sgl import SglCallbacks
+from aionvme.sharing.borrowed import BorrowedController, borrow
+from aionvme.sharing.lender import Lender, lend
 from aionvme.spec.directives import DirectiveType
 from aionvme.spec.events import (
     ErrorEvent,
@@ -76,6 +78,7 @@ __all__ = [
     "ArbMechanism",
     "AsyncEvent",
     "BatchResult",
+    "BorrowedController",
     "CommandSpecificError",
     "CommandTimeoutError",
     "CommitAction",
@@ -110,6 +113,7 @@ __all__ = [
     "IoQueuePair",
     "LbaStatus",
     "LbaStatusAction",
+    "Lender",
     "LockdownInterface",
     "LockdownScope",
     "MediaError",
@@ -148,10 +152,12 @@ __all__ = [
     "VirtualResource",
     "VirtualizationAction",
     "WrongLoopError",
+    "borrow",
     "connect",
     "detach",
     "discover",
     "hotplug",
+    "lend",
     "probe",
     "register_vendor",
     "run",

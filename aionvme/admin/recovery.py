@@ -90,7 +90,7 @@ class Recovery:
             and core.state in (State.LIVE, State.CLOSING, State.STARTING)
         ):
             abort = self._aborts.popleft()
-            qp = core.admin if abort.qid == 0 else core.queues.get(abort.qid)
+            qp = core.admin if abort.qid == 0 else core.queues.get(abort.qid) or core.lent.get(abort.qid)
             if qp is None or not qp.has_outstanding(abort.cid):
                 continue  # It has completed meanwhile, and its identifier may soon be another command's.
             self._aborting += 1
@@ -257,6 +257,7 @@ class Recovery:
             f"{core} was reset while it had this command; whether it was executed is not known"
         )
         core.admin.end_outstanding(error, True)
+        core.tell_borrowers(error)
         deaf = await on_each(core.all_queues(), partial(_empty, error=error))
         # Only now: what another loop says of commands that it has not ended yet is answered by this reset.
         self._stopping = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import mmap
 import os
 import threading
 import warnings
@@ -230,10 +231,16 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
                 self._loop_drive = self._drive_by_loop()
             function = MockFunction(
                 self.pci_dev, self, self._machine, self._registers, self._config,
-                owned=owned, parks=self.options.drive != "step",
+                owned=owned, parks=self.options.drive != "step", shared=self._doorbell_pages(),
             )  # fmt: skip
             self._function = weakref.ref(function)
             return function
+
+    def _doorbell_pages(self) -> tuple[int, int] | None:
+        """Which pages of BAR 0 others may map; none where a doorbell has to wake the loop that drives."""
+        if self.options.drive == "loop" or mmap.PAGESIZE != _PAGE:
+            return None
+        return _DOORBELLS, self._table_offset - self.options.cmb - _DOORBELLS
 
     def _drive_by_loop(self) -> LoopDrive:
         try:

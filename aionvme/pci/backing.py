@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
+import attrs
+
+from aionvme.errors import UsageError
 from aionvme.pci.available import available_memory
 
-__all__ = ["HUGE_PAGE", "PAGE", "backing_file"]
+__all__ = ["HUGE_PAGE", "PAGE", "DoorbellFile", "backing_file", "check_backing_file"]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -18,6 +22,38 @@ HUGE_PAGE = 2 << 20
 _MOST = 1 << 48
 
 _NO_MEMORY = (errno.ENOMEM, errno.ENOSPC, errno.EFBIG)
+
+
+@attrs.frozen
+class DoorbellFile:
+    """A file by which a process maps doorbells of a function.
+
+    Attributes:
+        fd: The descriptor.
+        offset: Where in the file they begin.
+        start: Where in BAR 0 that is.
+        nbytes: How much may be mapped, whole pages.
+    """
+
+    fd: int
+    offset: int
+    start: int
+    nbytes: int
+
+
+def check_backing_file(fd: int, nbytes: int) -> None:
+    """Looks at a file that another process made: it has so much memory, for as long as somebody has it.
+
+    Raises:
+        UsageError: It has not, or may shrink, whereupon an access would end this process (SIGBUS).
+    """
+    about = os.fstat(fd)
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0  # It is no file of memory.
+    if not stat.S_ISREG(about.st_mode) or not seals & fcntl.F_SEAL_SHRINK or about.st_size < nbytes:
+        raise UsageError(f"{nbytes} bytes of memory must come by a file of as many that is sealed against shrinking")
 
 
 def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
