@@ -92,7 +92,9 @@ def _listen(path: Path) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise AddressError(f"{path}: cannot be lent at: {error.strerror or error}: choose another path") from error
+        raise AddressError(
+            f"{path}: cannot be lent at: {error.strerror or error}: choose another path"
+        ) from error
     return sock
 
 
@@ -205,7 +207,9 @@ class Lender:
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if not self.closed:
-            _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)
+            _warn(
+                f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self
+            )
 
 
 class _Loan:

@@ -114,7 +114,9 @@ async def test_each_sees_the_others_data(place: str, tmp_path: Path) -> None:
         async with stage.ctrlr.alloc_io_qpair() as qp:
             buf = stage.ctrlr.dma_alloc(64 * BLOCK)
             await qp.read(stage.ctrlr.namespaces[1], buf, 64, 64)
-            assert (buf.array() == np.random.default_rng(2).integers(0, 256, 64 * BLOCK, dtype=np.uint8)).all()
+            assert (
+                buf.array() == np.random.default_rng(2).integers(0, 256, 64 * BLOCK, dtype=np.uint8)
+            ).all()
             assert qp.qid not in (1, 2)
         one.say()
         two.say()
@@ -144,7 +146,11 @@ async def test_borrower_is_killed(place: str, completion: str, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("end", "how"),
-    [("reset", "ControllerResetError"), ("lend no more", "ControllerLostError"), ("close", "ControllerLostError")],
+    [
+        ("reset", "ControllerResetError"),
+        ("lend no more", "ControllerLostError"),
+        ("close", "ControllerLostError"),
+    ],
 )
 async def test_owner_ends_it(end: str, how: str, tmp_path: Path) -> None:
     """A reset, the end of the loan or of the controller: a borrower's commands end so, its calls raise so, it closes."""
