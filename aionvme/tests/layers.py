@@ -17,7 +17,7 @@ TOP = "__init__"
 
 _BELOW_MOCK = frozenset({"spec", "errors", "pci"})
 _LAYERS = _BELOW_MOCK | {"trace", "qpair", "admin", "mock"}
-_USER = _LAYERS | {"connect", TOP}
+_USER = _LAYERS | {"connecting", TOP}
 # Layer -> what it may import besides itself. What is not in the table belongs to no layer.
 ALLOWED: dict[str, frozenset[str]] = {
     "spec": frozenset(),
@@ -27,10 +27,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "qpair": frozenset({"spec", "errors", "pci"}),
     "admin": frozenset({"spec", "errors", "pci", "trace", "qpair"}),
     "mock": _BELOW_MOCK,
-    "connect": _LAYERS,
+    "connecting": _LAYERS,
     "sharing": _BELOW_MOCK | {"qpair", "admin"},
     "pi": frozenset({"spec", "errors"}),
-    TOP: _LAYERS | {"connect", "sharing"},
+    TOP: _LAYERS | {"connecting", "sharing"},
     "spdk": _USER,
     "perf": _USER | {"pi"},
     "replay": _USER,
