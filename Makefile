@@ -23,7 +23,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .PHONY: help demo test test-vm smoke-vm test-interop smoke-interop lint build bench full python-freethreaded clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 demo: build ## run the driver against the mock device: no root, no drive
 	$(BIN)/aionvme hello mock:

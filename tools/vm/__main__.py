@@ -72,7 +72,7 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--accel", default="tcg,thread=multi", help="QEMU's accelerator (default: %(default)s)"
     )
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="for the whole boot")
+    parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for the whole boot")
 
 
 def _machine(options: argparse.Namespace) -> Machine:
