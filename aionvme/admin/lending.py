@@ -101,7 +101,9 @@ class Lending:
             await self._delete(queue, entries.delete_io_cq(queue.qid))
             raise
         if core.epoch != epoch:
-            raise ControllerResetError(f"{core} was reset while a queue pair was being made: allocate it again")
+            raise ControllerResetError(
+                f"{core} was reset while a queue pair was being made: allocate it again"
+            )
         core.lent[queue.qid] = queue
 
     async def delete(self, queue: LentQueue) -> None:
@@ -129,7 +131,9 @@ class Lending:
             return  # It has no queues any more.
         except NvmeError as error:
             if core.state is not State.ENDED:
-                logger.warning("%s: queue pair %d of another process could not be deleted: %s", core, queue.qid, error)
+                logger.warning(
+                    "%s: queue pair %d of another process could not be deleted: %s", core, queue.qid, error
+                )
                 self.recovery.escalate(f"queue pair {queue.qid} could not be deleted")
                 with contextlib.suppress(NvmeError):
                     await self.recovery.settled()

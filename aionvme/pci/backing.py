@@ -52,7 +52,9 @@ def check_backing_file(fd: int, nbytes: int) -> None:
     except OSError:
         seals = 0  # It is no file of memory.
     if not stat.S_ISREG(about.st_mode) or not seals & fcntl.F_SEAL_SHRINK or about.st_size < nbytes:
-        raise UsageError(f"{nbytes} bytes of memory must come by a file of as many that is sealed against shrinking")
+        raise UsageError(
+            f"{nbytes} bytes of memory must come by a file of as many that is sealed against shrinking"
+        )
 
 
 def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:

@@ -35,7 +35,9 @@ def connect_to(path: str) -> Channel:
         sock.connect(path)
     except OSError as error:
         sock.close()
-        raise AddressError(f"{path}: no controller is lent there ({error.strerror}): see to its owner") from None
+        raise AddressError(
+            f"{path}: no controller is lent there ({error.strerror}): see to its owner"
+        ) from None
     pid, _, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     if pid == os.getpid():
         # What blocks until the owner answers would block the owner.
@@ -81,7 +83,9 @@ class Connection:
 
     def _ask(self, do: str, fds: Sequence[int], fields: dict[str, Any]) -> Future[Answer]:
         if self._pid != os.getpid():
-            raise UsageError("a borrowed controller stays with the process that borrowed it: borrow it in this one")
+            raise UsageError(
+                "a borrowed controller stays with the process that borrowed it: borrow it in this one"
+            )
         answer: Future[Answer] = Future()
         with self._lock:
             if self._error is not None:
@@ -110,12 +114,16 @@ class Connection:
             raise self.give_up() from None
         close_all(given)
 
-    async def ask_here(self, do: str, *, fds: Sequence[int] = (), patience: float = 0.0, **fields: Any) -> Answer:
+    async def ask_here(
+        self, do: str, *, fds: Sequence[int] = (), patience: float = 0.0, **fields: Any
+    ) -> Answer:
         """As `ask`, without blocking; the answer, and descriptors that are the caller's."""
         answer = asyncio.wrap_future(self._ask(do, fds, fields))
         await asyncio.wait([answer], timeout=patience + self._patience)
         if not answer.done():
-            raise self.give_up()
+            error = self.give_up()
+            answer.add_done_callback(lambda answer: answer.exception())
+            raise error
         return answer.result()
 
     def tell(self, do: str, **fields: Any) -> None:

@@ -26,14 +26,29 @@ if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.pci.dma import DmaSpace
 
-__all__ = ["Facts", "facts_of", "pack_error", "pack_namespace", "unpack_error", "unpack_facts", "unpack_namespace"]
+__all__ = [
+    "Facts",
+    "facts_of",
+    "pack_error",
+    "pack_namespace",
+    "unpack_error",
+    "unpack_facts",
+    "unpack_namespace",
+]
 
 # Of a namespace, what is a number.
 _NUMBERS = (
     "nsid", "block_size", "nblocks", "metadata_size", "extended", "boundary", "pi_type", "pi_size", "tag_bits",
     "storage_tag_bits",
 )  # fmt: skip
-_KINDS = (AddressError, ControllerFailedError, ControllerLostError, ControllerResetError, MemoryError, UsageError)
+_KINDS = (
+    AddressError,
+    ControllerFailedError,
+    ControllerLostError,
+    ControllerResetError,
+    MemoryError,
+    UsageError,
+)
 _BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 
@@ -107,7 +122,10 @@ def pack_namespace(namespace: Namespace) -> dict[str, Any]:
     """A namespace."""
     packed: dict[str, Any] = {name: getattr(namespace, name) for name in _NUMBERS}
     nvm = namespace.nvm
-    return packed | {"data": namespace.data.encode().hex(), "nvm": None if nvm is None else nvm.encode().hex()}
+    return packed | {
+        "data": namespace.data.encode().hex(),
+        "nvm": None if nvm is None else nvm.encode().hex(),
+    }
 
 
 def unpack_namespace(packed: dict[str, Any], dma: DmaSpace) -> Namespace:

@@ -1,4 +1,4 @@
-"""Owns `BorrowedFunction`: the function of another process, of which this one has the doorbells and a range of IOVAs."""
+"""Owns `BorrowedFunction`: the function of another process; this one has its doorbells and a range of IOVAs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class BorrowedFunction(Function):
                 f"{self._facts.name}: it is another process's, which reaches memory of dma_alloc() alone: "
                 "copy into such"
             )
-        self._connection.ask("map", fds=[fd], more_patience=nbytes / _BYTES_PER_SECOND, iova=iova, nbytes=nbytes)
+        self._connection.ask(
+            "map", fds=[fd], more_patience=nbytes / _BYTES_PER_SECOND, iova=iova, nbytes=nbytes
+        )
 
     def unmap_dma(self, iova: int, nbytes: int) -> None:
         """Takes back what one `map_dma` gave. When it returns the device can no longer reach the memory.
