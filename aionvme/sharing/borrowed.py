@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BorrowedController", "borrow"]
 
-_PATIENCE = 10.0  # seconds, until the owner has said what its own is
+_PATIENCE = 30.0  # seconds, until the owner has said what its own is
 
 
 def borrow(path: str | os.PathLike[str]) -> Opening[BorrowedController]:

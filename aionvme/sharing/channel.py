@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import weakref
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 __all__ = ["LONGEST", "UCRED", "Channel", "Malformed", "close_all", "keep_from_children", "number", "text"]
@@ -72,20 +72,27 @@ class Channel:
             return None
         return message, fds
 
-    async def next(self) -> tuple[Message, list[int]] | None:
-        """As `receive`, on a socket that does not block, when it comes; in one place at a time."""
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                return self.receive()
-            await self._readable()
+    async def messages(self) -> AsyncIterator[tuple[Message, list[int]]]:
+        """Each message as it comes, on a socket that does not block, until the end.
 
-    async def _readable(self) -> None:
+        Raises:
+            Malformed: One is no message.
+        """
         loop = asyncio.get_running_loop()
-        there: asyncio.Future[None] = loop.create_future()
+        readable = asyncio.Event()
         fd = self._sock.fileno()
-        loop.add_reader(fd, _set, there)
+        loop.add_reader(fd, readable.set)
         try:
-            await there
+            while True:
+                readable.clear()
+                try:
+                    received = self.receive()
+                except BlockingIOError:
+                    await readable.wait()
+                    continue
+                if received is None:
+                    return
+                yield received
         finally:
             loop.remove_reader(fd)
 
@@ -97,11 +104,6 @@ class Channel:
     def close(self) -> None:
         """Closes this end. Nobody waits for a message."""
         self._sock.close()
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def close_all(fds: list[int]) -> None:

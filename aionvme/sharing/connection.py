@@ -121,7 +121,9 @@ class Connection:
         answer = asyncio.wrap_future(self._ask(do, fds, fields))
         await asyncio.wait([answer], timeout=patience + self._patience)
         if not answer.done():
-            raise self.give_up()
+            error = self.give_up()
+            answer.add_done_callback(lambda answer: answer.exception())
+            raise error
         return answer.result()
 
     def tell(self, do: str, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""Owns `BorrowedFunction`: the function of another process, of which this one has the doorbells and a range of IOVAs."""
+"""Owns `BorrowedFunction`: the function of another process; this one has its doorbells and a range of IOVAs."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ import os
 import socket
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +154,13 @@ class Lender:
         sock.setblocking(False)
         loan = _Loan(self._owner, Channel(sock))
         self._loans[loan] = start_to_end(loan.run(), self._owner.core.loop)
-        self._loans[loan].add_done_callback(lambda _: self._loans.pop(loan))
+        self._loans[loan].add_done_callback(partial(self._ended, loan))
+
+    def _ended(self, loan: _Loan, future: asyncio.Future[None]) -> None:
+        del self._loans[loan]
+        if (error := future.exception()) is not None:
+            loan.abandon()
+            logger.error("%s: what a borrower had is left as it is", self._owner.core, exc_info=error)
 
     def stopped(self, error: NvmeError) -> None:
         """For the controller: no borrower has anything of it any more, because of `error`."""
@@ -269,8 +277,9 @@ class _Loan:
     async def run(self) -> None:
         """Does what it asks for until it hangs up, then takes everything back."""
         try:
-            while (received := await self._channel.next()) is not None:
-                await self._serve(*received)
+            async with aclosing(self._channel.messages()) as messages:
+                async for message, fds in messages:
+                    await self._serve(message, fds)
         except Malformed as error:
             logger.warning("%s: a borrower is refused: it sent %s", self._owner.core, error)
         # By now it has no doorbell mapped.
@@ -295,7 +304,7 @@ class _Loan:
         try:
             number_of_it = number(message, "id")
             handler = self._handlers.get(text(message, "do"))
-            if handler is None or (self._memory is None) != (handler == self._hello) and self._over is None:
+            if handler is None or ((self._memory is None) != (handler == self._hello) and self._over is None):
                 raise Malformed("a message that is not due")
             try:
                 if self._over is not None:
@@ -346,7 +355,7 @@ class _Loan:
         return self._memory
 
     async def _queue(self, message: Message, _fds: list[int]) -> Answer:
-        depth = None if message.get("depth") is None else number(message, "depth", 65535)
+        depth = None if message.get("depth") is None else number(message, "depth")
         wishes = Wishes(depth, QPrio(number(message, "qprio", 3)), text(message, "completion"), None)
         qid, depth, irq_fd = self._owner.reserve(wishes)
         self._queues[qid] = None

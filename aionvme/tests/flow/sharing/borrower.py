@@ -53,17 +53,18 @@ async def load(path: str, completion: str) -> None:
     try:
         qp = await ctrlr.alloc_io_qpair(depth=DEPTH, completion=completion)
         ns, bufs = ctrlr.namespaces[1], [ctrlr.dma_alloc(BLOCK) for _ in range(DEPTH)]
-        done = 0
+        done, reading = 0, asyncio.Event()
 
         async def reads(buf: aionvme.DmaBuffer) -> None:
             nonlocal done
             while True:
                 await qp.read(ns, buf, done % 64, 1, timeout=0)
                 done += 1
+                reading.set()
 
         tasks = [asyncio.create_task(reads(buf)) for buf in bufs]
-        while not done:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await reading.wait()
         print("reading", flush=True)
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         print(*sorted({type(end).__name__ for end in ends}), flush=True)
