@@ -9,6 +9,7 @@ import pytest
 import aionvme
 from aionvme.mock import MockController
 from aionvme.spec.opcodes import AdminOpcode
+from aionvme.tests.flow.support import until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -25,8 +26,7 @@ async def test_a_queue_that_was_created_too_late(opcode: int) -> None:
                 mock.hold(qid=0, opcode=AdminOpcode.ABORT) as abort,
             ):
                 alloc = asyncio.create_task(_alloc(ctrlr))
-                while not abort.commands:
-                    await asyncio.sleep(0.001)
+                await until(lambda: abort.commands)
                 late.release()
             with pytest.raises(aionvme.CommandTimeoutError):
                 await alloc
