@@ -14,13 +14,15 @@ QUICK ?= --quick
 JOBS ?= 2
 # Of `make bench`: --rounds, --seconds, --depth; see `python -m bench --help`.
 BENCH_ARGS ?=
+# Of `make soak`: --seconds, --seed, --loop; see `python -m tools.soak --help`.
+SOAK_ARGS ?=
 EXAMPLES := $(wildcard examples)
 SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm smoke-vm test-interop smoke-interop lint build bench full python-freethreaded clean
+.PHONY: help demo test test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -65,6 +67,9 @@ bench: build ## measure the driver beside others, on a machine that does nothing
 	$(BIN)/python -m bench.bandwidth
 	-$(BIN)/python -m bench.vfio_user
 	-$(BIN)/python -m bench.adaptive
+
+soak: build ## ten minutes of load, faults and resets, and a look at every block; SOAK_ARGS="--seconds 14400" for more
+	$(BIN)/python -m tools.soak $(SOAK_ARGS)
 
 full: build ## what is too long for every change: all tests, all Pythons, both guests, sanitizers, wheel, repeated runs
 	$(BIN)/python -m tools.full

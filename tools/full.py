@@ -1,6 +1,7 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
-    python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated
+    python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
+                               # fuzzing
     python -m tools.full --ci  # quick runs on the newest other Python: unit tests, and those of asyncio's protocols and
                                # the loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
@@ -34,6 +35,9 @@ TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
 ASYNCIO = (TIERS[0], f"{TESTS}/flow/tasks", f"{TESTS}/flow/test_torn.py")
 # The compiled modules' own tests, which is what the sanitizers have something to say about.
 COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
+# With AIONVME_FUZZ set these have more examples.
+HOSTILE = (f"{TESTS}/unit/qpair/test_hostile.py", f"{TESTS}/flow/test_hostile_registers.py",
+           f"{TESTS}/unit/spec/test_every_structure.py")  # fmt: skip
 SANITIZERS = "address,undefined"
 # aionvme/tests/quick.py says what it leaves out.
 QUICK = ("--quick",)
@@ -75,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
         under_sanitizers(table, TIERS)
         packaged(table)
         repeated(table, options.repeat)
+        fuzzed(table)
     table.show()
     return 1 if table.failed else 0
 
@@ -87,6 +92,15 @@ def prepare() -> int:
     for problem in filter(None, problems):
         print(f"FAILED: {problem}", flush=True)
     return 1 if any(problems) else 0
+
+
+def fuzzed(table: Table) -> None:
+    """Many more hostile devices and bytes than every change has time for."""
+    more = {**os.environ, "AIONVME_FUZZ": "100"}
+    suite(table, "fuzzing", Path(sys.executable), HOSTILE, environment=more, options=SLOWLY)
+    began = time.monotonic()
+    if problem := _run(sys.executable, "-m", "tools.fuzz", "--seconds", "600"):
+        table.broke("fuzzing, decoders by atheris", began, problem)
 
 
 def suite(

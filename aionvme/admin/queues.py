@@ -11,12 +11,20 @@ import attrs
 from aionvme.admin.core import State, logger
 from aionvme.admin.marshal import Emissary
 from aionvme.admin.options import QPrio
-from aionvme.errors import ControllerFailedError, ControllerResetError, NvmeError, UsageError
+from aionvme.errors import (
+    CommandTimeoutError,
+    ControllerFailedError,
+    ControllerResetError,
+    NvmeError,
+    StatusError,
+    UsageError,
+)
 from aionvme.qpair.home import NoAnswer
 from aionvme.qpair.io import IoQueuePair
 from aionvme.qpair.poller import run_to_end
 from aionvme.spec import entries
 from aionvme.spec.registers import cq_doorbell, sq_doorbell
+from aionvme.spec.status import StatusCode
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
@@ -172,11 +180,19 @@ class IoQueues:
     async def _create(self, qp: IoQueuePair, epoch: int) -> None:
         """Completion queue first, as the submission queue names it (Base 2.0, 5.4 and 5.5)."""
         core = self._core
-        await core.commands.admin_raw(self.cq_sqe(qp))
+        try:
+            await core.commands.admin_raw(self.cq_sqe(qp))
+        except CommandTimeoutError:
+            # It may have been executed all the same, after its time.
+            await self._delete(qp, entries.delete_io_cq(qp.qid))
+            raise
         try:
             await core.commands.admin_raw(self.sq_sqe(qp))
         except ControllerResetError:
             raise  # The reset took the completion queue away.
+        except CommandTimeoutError:
+            await self._delete(qp, entries.delete_io_sq(qp.qid), entries.delete_io_cq(qp.qid))
+            raise
         except NvmeError:
             await self._delete(qp, entries.delete_io_cq(qp.qid))
             raise
@@ -198,7 +214,7 @@ class IoQueues:
         """Sends commands after which the controller knows no such queue; otherwise its memory stays until it does."""
         try:
             for sqe in sqes:
-                await self._core.commands.admin_raw(sqe)
+                await self._delete_one(sqe)
         except ControllerResetError:
             return True  # It has no queues any more.
         except NvmeError as error:
@@ -210,6 +226,14 @@ class IoQueues:
             self._core.undeleted.append(qp)
             return False
         return True
+
+    async def _delete_one(self, sqe: bytes) -> None:
+        try:
+            await self._core.commands.admin_raw(sqe)
+        except StatusError as error:
+            # There is no such queue: it was never created.
+            if error.status != StatusCode.INVALID_QUEUE_IDENTIFIER:
+                raise
 
     async def _release(self, qp: IoQueuePair, error: NvmeError | None = None) -> None:
         """Gives back what it has, of which the device knows nothing any more; what it was to do ends with `error`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import random
 import string
@@ -46,6 +47,8 @@ from aionvme.tests.unit.spec.test_log_layouts import LAYOUTS
 from aionvme.tests.unit.spec.test_logs import ana, persistent
 from aionvme.tests.unit.spec.test_logs import lba_status as lba_status_log
 
+# How many times as many examples as in CI.
+MORE = int(os.environ.get("AIONVME_FUZZ", "1"))
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(aionvme.spec.__path__, "aionvme.spec.")
@@ -288,7 +291,7 @@ def refused_or_whole(decoder: Callable[[bytes], Any], raw: bytes) -> Any:
 
 
 @pytest.mark.parametrize("kind", STRUCTURES, ids=name_of)
-@settings(max_examples=8)
+@settings(max_examples=8 * MORE)
 @given(data=st.data())
 def test_hostile_structures(kind: Any, data: st.DataObject) -> None:
     """A structure's bytes always decode, and come back where fields lie and are no text; fewer are refused."""
@@ -324,7 +327,7 @@ TABLES: dict[str, Callable[[bytes], Any]] = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-@settings(max_examples=15)
+@settings(max_examples=15 * MORE)
 @given(data=st.data())
 def test_hostile_lists_and_answers(name: str, data: st.DataObject) -> None:
     """Every list, decoding function, Identify answer and log page, by whatever bytes there are."""
@@ -332,7 +335,7 @@ def test_hostile_lists_and_answers(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", [*FEATURES.values(), *INTEL_FEATURES.values()], ids=name_of)
-@settings(max_examples=15)
+@settings(max_examples=15 * MORE)
 @given(dw0=st.integers(0, 0xFFFFFFFF), cdw11=st.integers(0, 0xFFFFFFFF), data=hostile(4200))
 def test_hostile_features(kind: Any, dw0: int, cdw11: int, data: bytes) -> None:
     """What Get Features gives in dword 0 and beside it; what decodes says its dwords again."""
@@ -348,7 +351,7 @@ def test_hostile_features(kind: Any, dw0: int, cdw11: int, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", _own(Bits), ids=name_of)
-@settings(max_examples=8)
+@settings(max_examples=8 * MORE)
 @given(data=st.data())
 def test_any_word_comes_back(kind: Any, data: st.DataObject) -> None:
     """Every table of bits takes any word, prints it, and gives it back with the bits that have no name."""
