@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
+from aionvme.clock import monotonic
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
 from aionvme.pci.function import Function
 from aionvme.spec.identify import IdentifyController
@@ -80,10 +80,10 @@ class Registers:
 
     async def wait_ready(self, ready: bool) -> None:
         """Waits for CSTS.RDY to follow CC.EN, for CAP.TO at most."""
-        deadline = time.monotonic() + self.timeout
+        deadline = monotonic() + self.timeout
         while True:
             # Time is read before the register: a loop that was busy elsewhere does not make the device late.
-            late = time.monotonic() >= deadline
+            late = monotonic() >= deadline
             csts = self.csts()
             if bool(csts.rdy) == ready:
                 return
@@ -112,9 +112,9 @@ async def reset_subsystem(registers: Registers) -> None:
     function = registers.function
     cap = function.read64(Reg.CAP)
     function.write32(Reg.NSSR, NSSR_RESET)
-    deadline = time.monotonic() + registers.timeout
+    deadline = monotonic() + registers.timeout
     while True:
-        late = time.monotonic() >= deadline
+        late = monotonic() >= deadline
         # On its way it may answer nothing, which reads as all ones; then CC has its reset value, and NSSRO tells.
         there = function.read64(Reg.CAP) == cap and not registers.cc().en
         csts = Csts.from_int(function.read32(Reg.CSTS))
@@ -201,11 +201,16 @@ async def shutdown(registers: Registers, timeout: float) -> None:
     cc = registers.cc()
     cc.shn = 1
     registers.write_cc(cc)
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     while True:
-        late = time.monotonic() >= deadline
-        if registers.csts().shst == SHST_COMPLETE:
+        late = monotonic() >= deadline
+        csts = registers.csts()
+        if csts.shst == SHST_COMPLETE:
             return
+        if csts.cfs:
+            raise ControllerFailedError(
+                f"{registers.function.pci_dev}: fatal status (CSTS.CFS) while it was shut down"
+            )
         if late:
             raise ControllerFailedError(
                 f"{registers.function.pci_dev}: shutdown was not complete within {timeout:g} s"

@@ -16,15 +16,17 @@ from contextvars import copy_context
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from aionvme.clock cimport is_virtual, now_ns, real_ns
+from aionvme.clock import check_loop, watch
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.memory cimport fork_count
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.batch cimport Batch
-from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.here cimport aio_call_bare, aio_learn_loop, aio_runs_here, aio_this_thread
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
 from aionvme.qpair.ring cimport Slot, ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
+from aionvme.qpair.wrong cimport FREES_CID_AT_CANCEL
 from aionvme.qpair.home import Home
 from aionvme.qpair.poller import Poller, look_for_polls
 from aionvme.qpair.request import report
@@ -63,6 +65,7 @@ cdef class QueuePair(Waking):
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
                  loop_timeout=5.0, batching=None, name=None, **rings):
+        check_loop(loop)
         Waking.__init__(self, **rings)
         self.loop = loop
         self.home = Home(loop, loop_timeout)
@@ -75,7 +78,7 @@ cdef class QueuePair(Waking):
         self.thread = aio_this_thread()
         self.forks = fork_count()
         self.name_ = name or self.describe()
-        self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
+        self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) and not is_virtual() else 0
         self.idle_waiters = []
         self.turn = self._turn
         self.context = copy_context()
@@ -88,6 +91,7 @@ cdef class QueuePair(Waking):
             self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
         self.use_interrupt(irq_fd)
+        watch(self.has_news)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -191,18 +195,13 @@ cdef class QueuePair(Waking):
                 request.tell(directly)
         except BaseException:
             if request.has_waiters():
-                self._put_back(request)
+                request.next, self.ended_head, request.in_backlog = self.ended_head, request, True
+                if self.ended_tail is None:
+                    self.ended_tail = request
             raise
         finally:
             self.delivering = False
         return told
-
-    def _put_back(self, Request request):
-        request.in_backlog = True
-        request.next = self.ended_head
-        self.ended_head = request
-        if self.ended_tail is None:
-            self.ended_tail = request
 
     def _deliver_all(self, bint directly):
         self.deliver(0xFFFFFFFF, directly)
@@ -270,16 +269,16 @@ cdef class QueuePair(Waking):
 
     cdef int go_on_with_batches(self) except -1:
         """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands."""
-        cdef uint64_t begun = now_ns(), now = begun, waits_since = begun
+        cdef uint64_t begun = real_ns(), now = begun, waits_since = begun
         while self.batches and self.ended_head is None and now - begun < BATCH_NS:
             self.ring_doorbells()
             if self.reap(self.ring.depth):
-                waits_since = now_ns()
+                waits_since = real_ns()
             elif now - waits_since >= BATCH_WAIT_NS:
                 break
             else:
                 aio_cpu_relax()
-            now = now_ns()
+            now = real_ns()
         return 0
 
     cdef int _end_turn(self) except -1:
@@ -293,7 +292,8 @@ cdef class QueuePair(Waking):
 
     cdef bint _polls(self) noexcept:
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
-        if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
+        if (self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT
+                or is_virtual()):
             return False
         return self.mode != ADAPTIVE or self.worth_polling()
 
@@ -303,9 +303,7 @@ cdef class QueuePair(Waking):
         """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
         if self.ring.outstanding != self.standing + 1 or request.state != IN_FLIGHT or request.in_flight != 1:
             return 0
-        if self.muted:
-            return 0
-        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
+        if self.muted or not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
             return 0
         if self.mode == ADAPTIVE and not self.comes_soon():
             return 0
@@ -328,7 +326,7 @@ cdef class QueuePair(Waking):
         return False
 
     cdef int _spin(self) except -1:
-        cdef uint64_t begun = now_ns(), now = begun
+        cdef uint64_t begun = real_ns(), now = begun
         cdef int _
         with nogil:
             while now - begun < self.spin_ns:
@@ -337,10 +335,10 @@ cdef class QueuePair(Waking):
                         break
                     aio_cpu_relax()
                 else:
-                    now = now_ns()
+                    now = real_ns()
                     continue
                 break
-        self.spin_credit_ns -= min(now_ns() - begun, self.spin_credit_ns)
+        self.spin_credit_ns -= min(real_ns() - begun, self.spin_credit_ns)
         return 0
 
     cdef bint _loop_runs_here(self) except -1:
@@ -353,8 +351,7 @@ cdef class QueuePair(Waking):
             max_completions: At most so many; 0 for all that are there.
 
         Returns:
-            How many completions were reaped. Called from within a callback it reaps nothing and returns 0. What a
-            callback raises goes to the loop's exception handler.
+            How many were reaped; from within a callback none. What a callback raises the loop's handler is told.
         """
         cdef int count
         cdef bint directly
@@ -394,6 +391,9 @@ cdef class QueuePair(Waking):
             self.unqueue(request)
             self.post_no_more(request)
         if request.in_flight == 0:
+            return self.finish_by_host(request)
+        if FREES_CID_AT_CANCEL:
+            self.drop_pieces(request)
             return self.finish_by_host(request)
         request.deadline_ns = now_ns() + <uint64_t>(self.abort_timeout * 1e9)
         self.arm(request.deadline_ns)
@@ -495,6 +495,6 @@ cdef class QueuePair(Waking):
             # The admin queue pair cannot be allocated anew; after a reset it can be believed again.
             self.refusal = error
         report(self.loop, text, error, None, None)
-        if self.host is not None:
+        if self.host is not None and (self.ring.outstanding or self.ring.qid == 0):
             self.host.escalate(text)
         return 0
