@@ -16,16 +16,18 @@ from contextvars import copy_context
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from aionvme.clock cimport is_virtual, now_ns, real_ns
+from aionvme.clock import check_loop, watch
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.memory cimport fork_count
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.batch cimport Batch
-from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.here cimport aio_call_bare, aio_learn_loop, aio_runs_here, aio_this_thread
 from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, QUEUED, Request
 from aionvme.qpair.ring cimport Slot
 from aionvme.qpair.spinning cimport Spinning
 from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL
+from aionvme.qpair.wrong cimport FREES_CID_AT_CANCEL
 from aionvme.qpair.home import Home
 from aionvme.qpair.poller import Poller, look_for_polls
 from aionvme.qpair.request import report
@@ -62,6 +64,7 @@ cdef class QueuePair(Spinning):
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
                  loop_timeout=5.0, batching=None, name=None, **rings):
+        check_loop(loop)
         Spinning.__init__(self, **rings)
         self.loop = loop
         self.home = Home(loop, loop_timeout)
@@ -86,6 +89,7 @@ cdef class QueuePair(Spinning):
             self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
         self.use_interrupt(irq_fd)
+        watch(self.has_news)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -192,18 +196,13 @@ cdef class QueuePair(Spinning):
                     self.ring_doorbells()
         except BaseException:
             if request.has_waiters():
-                self._put_back(request)
+                request.next, self.ended_head, request.in_backlog = self.ended_head, request, True
+                if self.ended_tail is None:
+                    self.ended_tail = request
             raise
         finally:
             self.delivering = False
         return told
-
-    def _put_back(self, Request request):
-        request.in_backlog = True
-        request.next = self.ended_head
-        self.ended_head = request
-        if self.ended_tail is None:
-            self.ended_tail = request
 
     def _deliver_all(self, bint directly):
         self.deliver(0xFFFFFFFF, directly)
@@ -276,17 +275,17 @@ cdef class QueuePair(Spinning):
 
         It waits for the next completion only where the loop has nothing else to do: where it came back at once.
         """
-        cdef uint64_t begun = now_ns(), now = begun, waits_since = begun
+        cdef uint64_t begun = real_ns(), now = begun, waits_since = begun
         cdef uint64_t patience = BATCH_WAIT_NS if begun - self.batched_ns < LOOP_BUSY_NS else 0
         while self.batches and self.ended_head is None and now - begun < BATCH_NS:
             self.ring_doorbells()
             if self.reap(self.ring.depth):
-                waits_since = now_ns()
+                waits_since = real_ns()
             elif now - waits_since >= patience:
                 break
             else:
                 aio_cpu_relax()
-            now = now_ns()
+            now = real_ns()
         self.batched_ns = now
         return 0
 
@@ -301,7 +300,8 @@ cdef class QueuePair(Spinning):
 
     cdef bint _polls(self) noexcept:
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
-        if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
+        if (self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT
+                or is_virtual()):
             return False
         return self.mode != ADAPTIVE or self.worth_polling()
 
@@ -317,8 +317,7 @@ cdef class QueuePair(Spinning):
             max_completions: At most so many; 0 for all that are there.
 
         Returns:
-            How many completions were reaped. Called from within a callback it reaps nothing and returns 0. What a
-            callback raises goes to the loop's exception handler.
+            How many were reaped; from within a callback none. What a callback raises the loop's handler is told.
         """
         cdef int count
         cdef bint directly
@@ -358,6 +357,9 @@ cdef class QueuePair(Spinning):
             self.unqueue(request)
             self.post_no_more(request)
         if request.in_flight == 0:
+            return self.finish_by_host(request)
+        if FREES_CID_AT_CANCEL:
+            self.drop_pieces(request)
             return self.finish_by_host(request)
         request.deadline_ns = now_ns() + <uint64_t>(self.abort_timeout * 1e9)
         self.arm(request.deadline_ns)
@@ -459,6 +461,6 @@ cdef class QueuePair(Spinning):
             # The admin queue pair cannot be allocated anew; after a reset it can be believed again.
             self.refusal = error
         report(self.loop, text, error, None, None)
-        if self.host is not None:
+        if self.host is not None and (self.ring.outstanding or self.ring.qid == 0):
             self.host.escalate(text)
         return 0

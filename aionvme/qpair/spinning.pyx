@@ -7,8 +7,8 @@ together is bounded between two turns of the loop, so that what else runs in it 
 
 from libc.stdint cimport uint64_t
 
+from aionvme.clock cimport is_virtual, real_ns
 from aionvme.pci.mmio cimport aio_cpu_relax
-from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.request cimport IN_FLIGHT, Request
 from aionvme.qpair.ring cimport ring_has_completion
 from aionvme.qpair.waking cimport ADAPTIVE, POLL, CompletionMode, Waking
@@ -27,7 +27,7 @@ cdef class Spinning(Waking):
 
     cdef void set_mode(self, CompletionMode mode) noexcept:
         self.mode = mode
-        self.spin_ns = SPIN_NS if mode in (POLL, ADAPTIVE) else 0
+        self.spin_ns = SPIN_NS if mode in (POLL, ADAPTIVE) and not is_virtual() else 0
 
     cdef void renew_credit(self) noexcept:
         self.spin_credit_ns = SPIN_CREDIT_NS
@@ -63,7 +63,7 @@ cdef class Spinning(Waking):
         return False
 
     cdef int _spin(self) except -1:
-        cdef uint64_t begun = now_ns(), now = begun
+        cdef uint64_t begun = real_ns(), now = begun
         cdef int _
         with nogil:
             while now - begun < self.spin_ns:
@@ -72,8 +72,8 @@ cdef class Spinning(Waking):
                         break
                     aio_cpu_relax()
                 else:
-                    now = now_ns()
+                    now = real_ns()
                     continue
                 break
-        self.spin_credit_ns -= min(now_ns() - begun, self.spin_credit_ns)
+        self.spin_credit_ns -= min(real_ns() - begun, self.spin_credit_ns)
         return 0

@@ -1,7 +1,7 @@
 """Owns what all tiers share: the loops a test runs on, the look for leaks, quick runs, and the rule against skips.
 
-A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop; it needs no other mark. One marked
-`asyncio` runs on asyncio's own loop.
+A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop, one marked `virtual` on a loop with a virtual
+clock; these need no other mark. One marked `asyncio` runs on asyncio's own loop.
 
 With AIONVME_NO_SKIPS set, a run in which a test was skipped has failed: CI has all that the tests need.
 """
@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from aionvme.testing import VirtualLoop
 from aionvme.tests import quick
 from aionvme.tests.leaks import Census, settle
 
@@ -31,6 +32,7 @@ pytest.register_assert_rewrite("aionvme.tests.journeys")
 LEFT_OUT = pytest.StashKey[int]()
 NO_SKIPS = bool(os.environ.get("AIONVME_NO_SKIPS"))
 ASYNCIO: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+VIRTUAL: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"virtual": VirtualLoop}
 ANY_LOOP = {**ASYNCIO, "uvloop": uvloop.new_event_loop}
 
 
@@ -78,18 +80,20 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tell pytest-asyncio the loops of one test."""
+    if item.get_closest_marker("virtual") is not None:
+        return VIRTUAL
     return ASYNCIO if item.get_closest_marker("anyloop") is None else ANY_LOOP
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
-    """Let `anyloop` imply `asyncio`, which pytest-asyncio looks for in strict mode."""
+    """Let `anyloop` and `virtual` imply `asyncio`, which pytest-asyncio looks for in strict mode."""
     function = getattr(obj, "__func__", obj)
     if not inspect.iscoroutinefunction(inspect.unwrap(function)) or not collector.funcnamefilter(name):
         return
     marks = {mark.name for mark in getattr(function, "pytestmark", ())}
     marks |= {mark.name for mark in collector.iter_markers()}
-    if "anyloop" in marks and "asyncio" not in marks:
+    if marks & {"anyloop", "virtual"} and "asyncio" not in marks:
         pytest.mark.asyncio(function)
 
 
