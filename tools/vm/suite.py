@@ -93,8 +93,8 @@ def run(
 
 
 def _pytest(python: Path, report: str, arguments: Sequence[str]) -> list[str]:
-    # pytest's cache would go to a folder that is lost with the guest; the plug-in takes seconds there to import.
-    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    # pytest's cache would go to a folder that is lost with the guest; the plug-ins take seconds there to import.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
     return [str(python), "-m", "pytest", *plugins, f"--junitxml={report}", "-v", *arguments]
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 LOST = aionvme.ControllerLostError
 WRITERS = 8
 MANY, WAITING = 127, 64  # commands of a queue pair, and those that there is no room for
+PLACE = 16384  # of these, where no other writes
 BLOCKS = 256  # of each writer, one after the other and again
 # The guest presses the button of a slot for five seconds before it switches that off.
 BUTTON_SECONDS = 5.0
@@ -262,8 +263,8 @@ def test_removed_with_many_in_flight(machine: Machine, qmp: Qmp, iommu: str, unp
             await asyncio.to_thread(
                 qmp, "qom-set", path="/objects/hot-limits", property="limits", value=limits
             )
-            await qp.write(ns, buf, 0, 1)
-            requests = [qp.write(ns, buf, 8 * lba, 8) for lba in range(MANY + WAITING)]
+            await qp.write(ns, buf, PLACE, 1)
+            requests = [qp.write(ns, buf, PLACE + 8 * number, 8) for number in range(MANY + WAITING)]
             tasks = [asyncio.create_task(one(request)) for request in requests]
             await asyncio.sleep(0)
             assert sum(request.cid is None for request in requests) == WAITING
