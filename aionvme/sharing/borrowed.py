@@ -400,6 +400,7 @@ class BorrowedController:
         await self.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        if self.__dict__.get("_function") is None or self._function.closed or os.getpid() != self._pid:
+        function: BorrowedFunction | None = self.__dict__.get("_function")
+        if function is None or function.closed or os.getpid() != self._pid:
             return
         _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)
