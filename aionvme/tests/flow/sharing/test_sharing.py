@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -20,7 +21,7 @@ import aionvme
 from aionvme.mock import MockController
 from aionvme.tests.flow.places import addressed
 from aionvme.tests.flow.programs import environment
-from aionvme.tests.flow.support import closed_rig, kinds, quiet, until
+from aionvme.tests.flow.support import ABORT, closed_rig, kinds, quiet, until
 from aionvme.tests.leaks import Census
 
 pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
@@ -89,14 +90,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def lent(folder: Path, place: str = "here", *, reset: bool = False) -> AsyncIterator[Stage]:
+async def lent(
+    folder: Path, place: str = "here", *, reset: bool = False, **opts: Any
+) -> AsyncIterator[Stage]:
     """A controller that is lent; afterwards nothing of it is left.
 
     After a reset a borrower may have rung a doorbell before it heard of that, of a queue that was gone.
     """
     with MockController(timeout=0.5) as mock:
         with addressed(mock, place, folder / "served") as address:
-            async with aionvme.connect(address) as ctrlr:
+            async with aionvme.connect(address, aionvme.ControllerOptions(**opts)) as ctrlr:
                 async with aionvme.lend(ctrlr, folder / "lent") as lender:
                     yield Stage(mock, ctrlr, lender)
                 assert not lender.path.exists()
@@ -172,6 +175,39 @@ async def test_owner_ends_it(end: str, how: str, tmp_path: Path) -> None:
         assert [await borrower.line() for _ in range(3)] == [how, how, "closed"]
         assert await borrower.ended() == 0
         await until(lambda: not stage.lender.borrowers)
+
+
+async def test_time_limits(tmp_path: Path) -> None:
+    """A borrower's command that takes too long is aborted by the owner; where that does not help, a reset ends it."""
+    quiet()
+    async with (
+        lent(tmp_path, reset=True, abort_timeout=0.3) as stage,
+        program("borrower", stage.path, "late") as borrower,
+    ):
+        assert await borrower.line() == "there"
+        stage.mock.hold(qid=1, count=1)
+        borrower.say()
+        assert await borrower.line() == "CommandTimeoutError"
+        stage.mock.hold(qid=1, count=1)
+        with stage.mock.hold(qid=0, opcode=ABORT, count=1):
+            borrower.say()
+            assert await borrower.line() == "CommandTimeoutError"
+        # By a reset, which ends the loan as well.
+        assert await borrower.ended() == 0
+        await until(lambda: not stage.lender.borrowers)
+        assert not stage.ctrlr.closed
+
+
+async def test_namespaces_follow_the_owners(tmp_path: Path) -> None:
+    """One that the owner detaches takes no more commands of a borrower's; one that it attaches is there."""
+    async with lent(tmp_path) as stage, program("borrower", stage.path, "namespaces") as borrower:
+        assert await borrower.line() == "there"
+        cntlid = stage.ctrlr.data.cntlid
+        await stage.ctrlr.detach_ns(1, [cntlid])
+        assert await borrower.line() == "gone"
+        await stage.ctrlr.attach_ns(1, [cntlid])
+        assert await borrower.line() == "back"
+        assert await borrower.ended() == 0
 
 
 async def test_loss_reaches_the_borrower(tmp_path: Path) -> None:
