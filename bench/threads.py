@@ -219,7 +219,7 @@ def cost(lanes: list[list[Window]], least: float = SHARE) -> Cost:
         )
     # Inclusive: of few windows no decile lies beyond them.
     lowest = [statistics.quantiles(found, n=10, method="inclusive")[0] for found in (alone, both)]
-    return Cost(*lowest, len(both))
+    return Cost(lowest[0], lowest[1], len(both))
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
