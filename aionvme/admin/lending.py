@@ -122,21 +122,25 @@ class Lending:
 
     async def _delete(self, queue: LentQueue, *sqes: bytes) -> None:
         core = self.core
-        if core.state in (State.ENDED, State.CLOSED):
-            return  # It reaches no memory any more.
+        if self._is_cut_off():
+            return
         try:
             for sqe in sqes:
                 await core.commands.admin_raw(sqe)
         except ControllerResetError:
             return  # It has no queues any more.
         except NvmeError as error:
-            if core.state is not State.ENDED:
+            if not self._is_cut_off():
                 logger.warning(
                     "%s: queue pair %d of another process could not be deleted: %s", core, queue.qid, error
                 )
                 self.recovery.escalate(f"queue pair {queue.qid} could not be deleted")
                 with contextlib.suppress(NvmeError):
                     await self.recovery.settled()
+
+    def _is_cut_off(self) -> bool:
+        """Whether the device reaches no memory any more."""
+        return self.core.state in (State.ENDED, State.CLOSED)
 
     def abort(self, qid: int, cid: int, opcode: int) -> None:
         """For the queue pair: one of its commands is to be aborted."""

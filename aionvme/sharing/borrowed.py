@@ -92,11 +92,10 @@ class BorrowedController:
         answer, fds = await connection.ask_here("hello", version=VERSION)
         try:
             self._facts: Facts = unpack_facts(answer["facts"])
-            self._function = BorrowedFunction(self._facts, connection)
-            self._dma = DmaSpace(self._function)
-            self._function.map_doorbells(
-                [(fd, *place) for fd, place in zip(fds, answer["doorbells"], strict=True)]
-            )
+            function = BorrowedFunction(self._facts, connection)
+            self._dma = DmaSpace(function)
+            self._function = function
+            function.map_doorbells([(fd, *place) for fd, place in zip(fds, answer["doorbells"], strict=True)])
         finally:
             close_all(fds)
         await self._look_at_namespaces()
@@ -341,6 +340,8 @@ class BorrowedController:
 
     def _end(self, error: NvmeError) -> None:
         """The owner has ended it: what is outstanding ends with `error`, and the doorbells are let go."""
+        if self._function is None:
+            return  # It was being borrowed, and that fails.
         logger.error("%s", error)
         if not isinstance(error, ControllerResetError):
             # Whether the device has stopped, the owner could not say, or is not to be asked any more.
@@ -400,6 +401,7 @@ class BorrowedController:
         await self.close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
-        if self.__dict__.get("_function") is None or self._function.closed or os.getpid() != self._pid:
+        function: BorrowedFunction | None = self.__dict__.get("_function")
+        if function is None or function.closed or os.getpid() != self._pid:
             return
         _warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, source=self)

@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 __all__ = ["LONGEST", "UCRED", "Channel", "Malformed", "close_all", "keep_from_children", "number", "text"]
@@ -72,7 +72,7 @@ class Channel:
             return None
         return message, fds
 
-    async def messages(self) -> AsyncIterator[tuple[Message, list[int]]]:
+    async def messages(self) -> AsyncGenerator[tuple[Message, list[int]], None]:
         """Each message as it comes, on a socket that does not block, until the end.
 
         Raises:

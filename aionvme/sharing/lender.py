@@ -326,11 +326,10 @@ class _Loan:
             raise UsageError("owner and borrower are of different versions of aionvme: use one")
         self._owner.check()
         core = self._owner.core
-        memory = LentMemory(core.dma)
-        files = core.function.doorbell_files()
-        self._memory = memory
-        doorbells = [(file.offset, file.start, file.nbytes) for file in files]
+        memory = self._memory = LentMemory(core.dma)
         facts = facts_of(core, memory.iova, memory.nbytes)
+        files = core.function.doorbell_files()
+        doorbells = [(file.offset, file.start, file.nbytes) for file in files]
         return {"facts": facts, "doorbells": doorbells}, [file.fd for file in files]
 
     async def _namespaces(self, _message: Message, _fds: list[int]) -> Answer:

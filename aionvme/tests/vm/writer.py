@@ -12,6 +12,8 @@ from aionvme.tests.journeys.device import fill, pattern
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from aionvme.qpair.opening import Opening
+
 PIECE = 4096
 DEPTH = 64
 
@@ -30,11 +32,22 @@ def piece(seed: int, number: int) -> bytes:
 
 def write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
     """Write pieces of a page each, in an order of its own; send the number of each that is acknowledged."""
-    asyncio.run(_write(connection, address, lba, count, seed))
+    asyncio.run(_write(connection, aionvme.connect(address), lba, count, seed))
 
 
-async def _write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
-    async with aionvme.connect(address) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
+def write_borrowed(connection: Connection[Any, Any], path: str, lba: int, count: int, seed: int) -> None:
+    """As `write`, by a controller that another process lends."""
+    asyncio.run(_write(connection, aionvme.borrow(path), lba, count, seed))
+
+
+async def _write(
+    connection: Connection[Any, Any],
+    opening: Opening[aionvme.Controller] | Opening[aionvme.BorrowedController],
+    lba: int,
+    count: int,
+    seed: int,
+) -> None:
+    async with opening as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
         ns = ctrlr.namespaces[1]
         nblocks = PIECE // ns.block_size
         buffer = ctrlr.dma_alloc(count * PIECE)

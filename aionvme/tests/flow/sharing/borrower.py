@@ -2,6 +2,7 @@
 
 `verify FIRST NBLOCKS SEED OTHER OTHERSEED` writes a pattern, says "written", waits for a line, reads what another wrote
 and says "verified". `load` reads until that fails, says "reading", and then how each command and a later call ended.
+`late` and `namespaces` are below.
 """
 
 from __future__ import annotations
@@ -77,12 +78,46 @@ async def load(path: str, completion: str) -> None:
     print("closed", flush=True)
 
 
+async def late(path: str) -> None:
+    """How a read with a time limit ends, and whether the next one succeeds; again for each line."""
+    async with aionvme.borrow(path) as ctrlr:
+        qp = await ctrlr.alloc_io_qpair(depth=DEPTH)
+        print("there", flush=True)
+        for _ in range(2):
+            await line()
+            try:
+                await qp.read(ctrlr.namespaces[1], ctrlr.dma_alloc(BLOCK), 0, 1, timeout=0.3)
+                print("read", flush=True)
+            except aionvme.NvmeError as error:
+                print(type(error).__name__, flush=True)
+
+
+async def namespaces(path: str) -> None:
+    """Says when the first namespace is taken away, and when it is back, and reads of it."""
+    async with aionvme.borrow(path) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
+        before, buf = ctrlr.namespaces[1], ctrlr.dma_alloc(BLOCK)
+        await qp.read(before, buf, 0, 1)
+        print("there", flush=True)
+        async with asyncio.timeout(60):
+            while before.active:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        try:
+            qp.read(before, buf, 0, 1)
+        except aionvme.UsageError:
+            print("gone", flush=True)
+        async with asyncio.timeout(60):
+            while 1 not in ctrlr.namespaces:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await qp.read(ctrlr.namespaces[1], buf, 0, 1)
+        print("back", flush=True)
+
+
 async def main(path: str, what: str, *words: str) -> None:
     """Does what the words say."""
     if what == "verify":
         await verify(path, *map(int, words))
     else:
-        await load(path, *words)
+        await {"load": load, "late": late, "namespaces": namespaces}[what](path, *words)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -20,10 +22,11 @@ import aionvme
 from aionvme.mock import MockController
 from aionvme.tests.flow.places import addressed
 from aionvme.tests.flow.programs import environment
-from aionvme.tests.flow.support import closed_rig, kinds, quiet, until
+from aionvme.tests.flow.support import ABORT, closed_rig, kinds, quiet, until
 from aionvme.tests.leaks import Census
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+# Of what needs a process or two each, one loop has to do where the other is the same to it.
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_leaks")]
 
 LOST, RESET = aionvme.ControllerLostError, aionvme.ControllerResetError
 BLOCK = 512
@@ -89,14 +92,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def lent(folder: Path, place: str = "here", *, reset: bool = False) -> AsyncIterator[Stage]:
+async def lent(
+    folder: Path, place: str = "here", *, reset: bool = False, **opts: Any
+) -> AsyncIterator[Stage]:
     """A controller that is lent; afterwards nothing of it is left.
 
     After a reset a borrower may have rung a doorbell before it heard of that, of a queue that was gone.
     """
     with MockController(timeout=0.5) as mock:
         with addressed(mock, place, folder / "served") as address:
-            async with aionvme.connect(address) as ctrlr:
+            async with aionvme.connect(address, aionvme.ControllerOptions(**opts)) as ctrlr:
                 async with aionvme.lend(ctrlr, folder / "lent") as lender:
                     yield Stage(mock, ctrlr, lender)
                 assert not lender.path.exists()
@@ -174,6 +179,39 @@ async def test_owner_ends_it(end: str, how: str, tmp_path: Path) -> None:
         await until(lambda: not stage.lender.borrowers)
 
 
+async def test_time_limits(tmp_path: Path) -> None:
+    """A borrower's command that takes too long is aborted by the owner; where that does not help, a reset ends it."""
+    quiet()
+    async with (
+        lent(tmp_path, reset=True, abort_timeout=0.3) as stage,
+        program("borrower", stage.path, "late") as borrower,
+    ):
+        assert await borrower.line() == "there"
+        stage.mock.hold(qid=1, count=1)
+        borrower.say()
+        assert await borrower.line() == "CommandTimeoutError"
+        stage.mock.hold(qid=1, count=1)
+        with stage.mock.hold(qid=0, opcode=ABORT, count=1):
+            borrower.say()
+            assert await borrower.line() == "CommandTimeoutError"
+        # By a reset, which ends the loan as well.
+        assert await borrower.ended() == 0
+        await until(lambda: not stage.lender.borrowers)
+        assert not stage.ctrlr.closed
+
+
+async def test_namespaces_follow_the_owners(tmp_path: Path) -> None:
+    """One that the owner detaches takes no more commands of a borrower's; one that it attaches is there."""
+    async with lent(tmp_path) as stage, program("borrower", stage.path, "namespaces") as borrower:
+        assert await borrower.line() == "there"
+        cntlid = stage.ctrlr.data.cntlid
+        await stage.ctrlr.detach_ns(1, [cntlid])
+        assert await borrower.line() == "gone"
+        await stage.ctrlr.attach_ns(1, [cntlid])
+        assert await borrower.line() == "back"
+        assert await borrower.ended() == 0
+
+
 async def test_loss_reaches_the_borrower(tmp_path: Path) -> None:
     """The device is pulled out of the owner's hands: a borrower's commands end as lost."""
     quiet()
@@ -184,6 +222,7 @@ async def test_loss_reaches_the_borrower(tmp_path: Path) -> None:
         await until(lambda: stage.ctrlr.closed and not stage.lender.borrowers)
 
 
+@pytest.mark.anyloop
 @pytest.mark.parametrize("place", PLACES)
 async def test_owner_is_killed(place: str, tmp_path: Path) -> None:
     """In the middle of this process's reads: each ends as lost, memory is used by nobody again, calls say why."""
@@ -232,7 +271,7 @@ async def test_what_a_borrower_is_refused(tmp_path: Path) -> None:
         assert await owner.line() == "lent"
         async with aionvme.borrow(stage.path) as ctrlr:
             with pytest.raises(AttributeError, match="have its owner send them"):
-                ctrlr.identify  # noqa: B018
+                operator.attrgetter("identify")(ctrlr)
             async with ctrlr.alloc_io_qpair() as qp:
                 array = np.zeros(4096, np.uint8)
                 with pytest.raises(aionvme.UsageError, match="not mapped"):
@@ -257,6 +296,7 @@ MALFORMED = (
 )
 
 
+@pytest.mark.anyloop
 @pytest.mark.parametrize("greeted", [False, True])
 async def test_malformed_messages(greeted: bool, tmp_path: Path) -> None:
     """Who sends what is no message, or not due, is hung up on; nothing of it is left, and the owner goes on."""

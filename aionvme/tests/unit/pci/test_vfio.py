@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import mmap
 import os
 import struct
 from typing import TYPE_CHECKING, Any
@@ -451,6 +452,19 @@ def test_a_failure_at_any_step_leaves_nothing_open(machine: FakeMachine, mode: s
         with pytest.raises(OSError, match="Input/output error"):
             open_vfio(PciAddress(BDF, mode), machine)
         assert machine.open_fds == {}, f"call {step}, {machine.calls}"
+
+
+def test_doorbells_for_others(machine: FakeMachine, mode: str) -> None:
+    """They are mapped from the device itself, behind the registers, by a descriptor of the caller's own."""
+    with Opened(machine, mode) as function:
+        (file,) = function.doorbell_files()
+        bar, fd = function.bar_bytes, file.fd
+        assert (file.start, file.nbytes) == (0x1000, bar - 0x1000)
+        with mmap.mmap(fd, file.nbytes, offset=file.offset) as doorbells:
+            function.write32(0x1008, 0x1234)
+            assert doorbells[8:10] == b"\x34\x12"
+        assert fd not in machine.open_fds
+        os.close(fd)
 
 
 def test_a_mapping_that_fails_leaves_nothing_open(
