@@ -18,7 +18,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm test-interop lint build bench full python-freethreaded clean
+.PHONY: help demo test stateful test-vm test-interop lint build bench full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -32,6 +32,9 @@ test: build ## run the unit and flow tests: no root, no drive
 		echo "== $$tier tests, $$($(BIN)/python --version)"; \
 		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
 	done
+
+stateful: build ## run 2,000 random programs of commands, cancellations, resets and faults
+	$(BIN)/python -m pytest -p no:xdist aionvme/tests/stateful $(PYTEST_ARGS)
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test

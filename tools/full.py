@@ -71,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
         other_pythons(table, newest_only=False)
         under_sanitizers(table, TIERS)
         packaged(table)
+        mistaken(table)
         repeated(table, options.repeat)
     table.show()
     return 1 if table.failed else 0
@@ -216,6 +217,13 @@ def _with_tests(python: Path) -> Path:
     folder = Path(answer.stdout.strip())
     shutil.copytree(REPO / TESTS, folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
+
+
+def mistaken(table: Table) -> None:
+    """See that the random programs find a build with a mistake."""
+    began = time.monotonic()
+    if problem := _run(sys.executable, "-m", "tools.wrong"):
+        table.broke("builds with a mistake", began, problem)
 
 
 def repeated(table: Table, times: int) -> None:
