@@ -22,7 +22,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
+.PHONY: help demo test stateful test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -36,6 +36,9 @@ test: build ## run the unit and flow tests, but for the longest: no root, no dri
 		echo "== $$tier tests, $$($(BIN)/python --version)"; \
 		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(QUICK) aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
 	done
+
+stateful: build ## run 2,000 random programs of commands, cancellations, resets and faults
+	$(BIN)/python -m pytest -p no:xdist aionvme/tests/stateful $(PYTEST_ARGS)
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test

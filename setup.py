@@ -6,6 +6,9 @@ place for the sanitizers.
 
 All modules say that they need no GIL: on a free-threaded Python it stays off. docs/threads.md says why they may.
 
+AIONVME_WRONG, such as "FREE_CID_AT_CANCEL", builds what has that mistake anew (aionvme/qpair/wrong.pxd), for
+`tools.wrong` to see whether the tests find it. It is refused for anything that could be installed.
+
 AIONVME_SANITIZE, such as "address,undefined", builds with these sanitizers of the C compiler.
 """
 
@@ -24,6 +27,13 @@ SANITIZE = os.environ.get("AIONVME_SANITIZE", "")
 # Rings and buffers are read through pointers of other types than they were written through.
 COMPILE = ["-O2", "-g0", "-Wall", "-fno-strict-aliasing", "-Werror=implicit-function-declaration"]
 LINK: list[str] = []
+WRONG = os.environ.get("AIONVME_WRONG", "")
+if WRONG:
+    if "--inplace" not in sys.argv:
+        sys.exit(
+            "AIONVME_WRONG is a mistake on purpose, and for build_ext --inplace in a copy alone: unset it"
+        )
+    COMPILE.append(f"-DAIONVME_WRONG_{WRONG}")
 if SANITIZE:
     # -O1 takes two thirds of the time to compile, and the checks are the same.
     COMPILE += [
@@ -70,6 +80,9 @@ class BuildExtensions(build_ext):
 def extensions() -> list[Extension]:
     """One for each .pyx; compiled again when any header of the package changes."""
     headers = sorted(str(path) for path in Path("aionvme").rglob("*.h"))
+    modules = sorted(Path("aionvme").rglob("*.pyx"))
+    if WRONG:
+        modules = [path for path in modules if "aionvme.qpair.wrong" in path.read_text()]
     return [
         Extension(
             ".".join(path.with_suffix("").parts),
@@ -79,7 +92,7 @@ def extensions() -> list[Extension]:
             extra_compile_args=COMPILE,
             extra_link_args=LINK,
         )
-        for path in sorted(Path("aionvme").rglob("*.pyx"))
+        for path in modules
     ]
 
 

@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
         in_guests(table)
         under_sanitizers(table, TIERS)
         packaged(table)
+        mistaken(table)
         repeated(table, options.repeat)
         fuzzed(table)
     table.show()
@@ -261,6 +262,13 @@ def _with_tests(python: Path) -> Path:
     folder = Path(answer.stdout.strip())
     shutil.copytree(REPO / TESTS, folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
+
+
+def mistaken(table: Table) -> None:
+    """See that the random programs find a build with a mistake."""
+    began = time.monotonic()
+    if problem := _run(sys.executable, "-m", "tools.wrong"):
+        table.broke("builds with a mistake", began, problem)
 
 
 def repeated(table: Table, times: int) -> None:
