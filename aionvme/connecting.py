@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterable
@@ -25,6 +26,12 @@ from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, wait_to_end
 
 T = TypeVar("T")
+
+
+_MORE_DESCRIPTORS = (
+    "a controller takes one for each of its interrupt vectors, and some for its memory. Raise the limit (`ulimit -n`), "
+    "or use fewer vectors (ControllerOptions.num_io_queues)"
+)
 
 
 class Device(Protocol):
@@ -122,8 +129,10 @@ async def _attach(
     try:
         function = await _open(source)
         return await Controller.attach(function, opts, on_closed=claim.release, on_removed=on_removed)
-    except BaseException:
+    except BaseException as error:
         claim.release()
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise OSError(error.errno, f"{source.pci_dev}: {error.strerror}: {_MORE_DESCRIPTORS}") from error
         raise
 
 

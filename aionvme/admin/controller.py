@@ -171,8 +171,9 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
         core = self._core
         count = min(core.function.num_irqs, core.opts.num_io_queues + 1, MAX_IRQS)
         while count:
-            core.irq_fds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
             try:
+                for _ in range(count):
+                    core.irq_fds.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
                 core.function.set_irqs(core.irq_fds)
                 core.admin.use_interrupt(core.irq_fds[0])
                 return

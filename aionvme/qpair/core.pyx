@@ -51,6 +51,15 @@ _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": 
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
 
 
+cdef inline int _check_thread(QueuePair qp) except -1:
+    # A forked child does not have the memory of the rings: it must not even look at them.
+    if fork_count() != qp.forks:
+        raise WrongLoopError(f"{qp!r} belongs to the process that this one was forked from: connect here as well")
+    if aio_this_thread() != qp.thread:
+        raise WrongLoopError(f"{qp!r} belongs to another thread: {qp._instead()}")
+    return 0
+
+
 cdef class QueuePair(Spinning):
     """A submission and a completion queue of one controller, belonging to one loop (or thread).
 
@@ -135,8 +144,7 @@ cdef class QueuePair(Spinning):
             return 0
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
-        if aio_this_thread() != self.thread:
-            raise WrongLoopError(f"{self!r} belongs to another thread: {self._instead()}")
+        _check_thread(self)
         running = aio_call_bare(<PyObject *>_get_running_loop)
         if running is not self.loop and (running is not None or self.mode != MANUAL):
             raise WrongLoopError(f"{self!r} belongs to another event loop: {self._instead()}")
@@ -321,8 +329,7 @@ cdef class QueuePair(Spinning):
         """
         cdef int count
         cdef bint directly
-        if aio_this_thread() != self.thread:
-            raise WrongLoopError(f"{self!r} belongs to another thread")
+        _check_thread(self)
         if self.unpolled is not None:
             self.unpolled.cancel()
             self.unpolled = None
