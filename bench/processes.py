@@ -28,15 +28,17 @@ import aionvme
 from aionvme.mock import MockController
 from bench.threads import BLOCK, BLOCKS, DEPTH, LOOPS, MODES, Cost, Lane, Window, cost, factory, in_turn
 
-WARM_UP = 4.0  # seconds, until both have borrowed
+LEAD = 0.5  # seconds, from when both have borrowed until they begin
 # Of a window in which a process had a processor: two processes and the device may have two between them.
 SHARE = 0.4
 
 
-async def work(path: str, which: int, mode: str, start: float, turns: int) -> list[Window]:
-    """What borrower `which` does in its windows."""
+async def work(path: str, which: int, mode: str, turns: int) -> list[Window]:
+    """What borrower `which` does in its windows, of which a line from the owner says when the first begins."""
     async with aionvme.borrow(path) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
         lane = Lane(qp, ctrlr.namespaces[1], [ctrlr.dma_alloc(BLOCK) for _ in range(DEPTH)])
+        print("ready", flush=True)
+        start = float(await asyncio.to_thread(sys.stdin.readline))
         return await in_turn(lane, which, mode, start, turns)
 
 
@@ -47,16 +49,19 @@ async def measure(mode: str, loop: str, turns: int) -> Cost:
         MockController(no_data=True, size=BLOCK * BLOCKS, lba=BLOCK) as mock,
     ):
         async with aionvme.connect(mock) as ctrlr, aionvme.lend(ctrlr, Path(folder, "lent")) as lender:
-            start = time.monotonic() + WARM_UP
             words = ["--loop", loop, "--mode", mode, "--turns", str(turns), "--borrow", str(lender.path)]
             command = [sys.executable, "-m", "bench.processes", *words]
             each = [
                 await asyncio.create_subprocess_exec(
-                    *command, str(which), repr(start), stdout=asyncio.subprocess.PIPE
+                    *command, str(which), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
                 )
                 for which in range(2)
             ]
-            answers = await asyncio.gather(*(process.communicate() for process in each))
+            for process in each:
+                assert process.stdout is not None
+                await process.stdout.readline()
+            start = f"{time.monotonic() + LEAD!r}\n".encode()
+            answers = await asyncio.gather(*(process.communicate(start) for process in each))
         if mock.counters.errors:
             raise RuntimeError(f"the device counted {mock.counters.errors} errors")
     return cost([[Window(*window) for window in json.loads(out)] for out, _ in answers], SHARE)
@@ -69,13 +74,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--loop", choices=LOOPS, default="uvloop", help="default: %(default)s")
     parser.add_argument("--mode", choices=MODES, action="append", help="default: both")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--borrow", nargs=3, help=argparse.SUPPRESS)  # path, which, when it begins
+    parser.add_argument("--borrow", nargs=2, help=argparse.SUPPRESS)  # path, which
     options = parser.parse_args(argv)
     modes = options.mode or MODES
     if options.borrow:
-        path, which, start = options.borrow
+        path, which = options.borrow
         with asyncio.Runner(loop_factory=factory(options.loop)) as runner:
-            windows = runner.run(work(path, int(which), modes[0], float(start), options.turns))
+            windows = runner.run(work(path, int(which), modes[0], options.turns))
         print(json.dumps([attrs.astuple(window) for window in windows]))
         return 0
     print(f"{options.loop}, reads of {BLOCK} bytes, depth {DEPTH}, {len(os.sched_getaffinity(0))} processors")
