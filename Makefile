@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 BIN := $(VENV)/bin
 TIERS ?= unit flow
 PYTEST_ARGS ?=
+# What a test is repeated in is taken in turn, and the longest are left to `make full`; `make test QUICK=` runs all.
+QUICK ?= --quick
 # Processes that share the tests; 0 runs them in pytest's own, as --pdb needs.
 JOBS ?= 2
 # Of `make bench`: --rounds, --seconds, --depth; see `python -m bench --help`.
@@ -20,26 +22,32 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-vm test-interop lint build bench soak full python-freethreaded clean
+.PHONY: help demo test test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 demo: build ## run the driver against the mock device: no root, no drive
 	$(BIN)/aionvme hello mock:
 	$(BIN)/python examples/hello_world.py mock:
 
-test: build ## run the unit and flow tests: no root, no drive
+test: build ## run the unit and flow tests, but for the longest: no root, no drive
 	@for tier in $(TIERS); do \
 		echo "== $$tier tests, $$($(BIN)/python --version)"; \
-		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
+		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(QUICK) aionvme/tests/$$tier $(PYTEST_ARGS) || exit 1; \
 	done
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test
 
+smoke-vm: build ## each of these tests once, with one kernel interface, drive and format, in turn
+	$(BIN)/python -m tools.vm test --quick
+
 test-interop: build ## run the mock under the Linux kernel's own NVMe driver, in a guest of QEMU 11 (Debian, as test-vm)
 	$(BIN)/python -m tools.interop test
+
+smoke-interop: build ## these tests by one way to the controller, the one that users get
+	$(BIN)/python -m tools.interop test --quick
 
 lint: build ## check style, types and stubs
 	$(BIN)/ruff check .
@@ -53,13 +61,17 @@ build: $(VENV)/.built ## compile the extension modules in place, in an environme
 bench: build ## measure the driver beside others, on a machine that does nothing else: bench/results, docs/*.svg
 	@$(BIN)/python -m pip install --quiet liburing || echo "no liburing for this Python: its row will be missing"
 	$(BIN)/python -m bench $(BENCH_ARGS)
+	$(BIN)/python -m bench.overhead --depths 1,32,256,1023 --json bench/results/overhead-depths.json
+	$(BIN)/python -m bench.overhead --queue-pairs 1,8,64 --json bench/results/overhead-queue-pairs.json
+	$(BIN)/python -m bench.footprint
+	$(BIN)/python -m bench.bandwidth
 	-$(BIN)/python -m bench.vfio_user
 	-$(BIN)/python -m bench.adaptive
 
 soak: build ## ten minutes of load, faults and resets, and a look at every block; SOAK_ARGS="--seconds 14400" for more
 	$(BIN)/python -m tools.soak $(SOAK_ARGS)
 
-full: build ## what is too long for every change: all Pythons, sanitizers, wheel, repeated runs
+full: build ## what is too long for every change: all tests, all Pythons, both guests, sanitizers, wheel, repeated runs
 	$(BIN)/python -m tools.full
 
 python-freethreaded: ## build a Python without a GIL from Debian's source, for `make full` and bench.threads (Debian)

@@ -18,19 +18,23 @@ from aionvme.perf.workload import Workload
 from bench.build import compiled
 from bench.device import BLOCK, Device, Sample, pinned
 
-__all__ = ["CONTENDERS", "Contender"]
+__all__ = ["CONTENDERS", "VERIFIED", "Contender"]
 
 Contender = Callable[[Device, int, float], Awaitable[Sample]]
 _WARMUP = 0.05
+#: It needs a device with data.
+VERIFIED = "read_batch, verified"
 
 
 def _walk(device: Device) -> Walk:
     return Walk(0, device.ns.nblocks, 1, random=True, read_percent=100, seed=1)
 
 
-async def _measured(mode: str, device: Device, depth: int, seconds: float) -> Sample:
+async def _measured(mode: str, device: Device, depth: int, seconds: float, *, verify: bool = False) -> Sample:
     """By `aionvme perf` itself, without latency."""
-    load = Workload(mode=mode, depth=depth, seconds=seconds, warmup=_WARMUP, io_size=BLOCK, latency=False)
+    load = Workload(
+        mode=mode, depth=depth, seconds=seconds, warmup=_WARMUP, io_size=BLOCK, latency=False, verify=verify
+    )
     with device.checked() as reported:
         report = await Measurement(device.ctrlr, device.ns, load, cpus=device.cpus).run()
         if not report.good or (window := report.window) is None:
@@ -135,6 +139,7 @@ async def _futures(qp: Any, ns: Any, slots: list[Slot], bufs: list[Any]) -> None
 CONTENDERS: dict[str, Contender] = {
     "floor": _floor,
     "read_batch": partial(_measured, "batch"),
+    VERIFIED: partial(_measured, "batch", verify=True),
     "callback": partial(_measured, "callback"),
     "callback in Python": partial(_slots, _python_callbacks),
     "await": partial(_measured, "await"),

@@ -104,12 +104,24 @@ def new_threads_on(cpus: frozenset[int] | None) -> Iterator[None]:
             os.sched_setaffinity(thread.native_id, cpus)
 
 
+async def _write_all(ctrlr: aionvme.Controller) -> None:
+    # What was never written is one page of zeros, which lies in the nearest cache and is copied for less.
+    ns, nbytes = ctrlr.namespaces[1], 1 << 20
+    async with ctrlr.alloc_io_qpair(depth=4) as qp:
+        with ctrlr.dma_alloc(nbytes) as buf:
+            memoryview(buf)[:] = os.urandom(nbytes)
+            for lba in range(0, ns.nblocks, nbytes // BLOCK):
+                await qp.write(ns, buf, lba, nbytes // BLOCK)
+
+
 @contextlib.asynccontextmanager
-async def open_device(**options: Any) -> AsyncIterator[Device]:
-    """A mock with blocks of 4 KiB, whose thread has a processor to itself if there are two."""
+async def open_device(*, no_data: bool = False, **options: Any) -> AsyncIterator[Device]:
+    """A mock with blocks of 4 KiB, written or without data, whose thread has a processor to itself if there are two."""
     driver, device = processors()
     with contextlib.ExitStack() as stack:
         with new_threads_on(device):
-            mock = stack.enter_context(MockController(lba=BLOCK, size=SIZE, **options))
+            mock = stack.enter_context(MockController(lba=BLOCK, size=SIZE, no_data=no_data, **options))
         async with aionvme.connect(mock) as ctrlr:
+            if not no_data:
+                await _write_all(ctrlr)
             yield Device(mock, ctrlr, ctrlr.namespaces[1], driver)

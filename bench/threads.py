@@ -119,17 +119,23 @@ class Lane:
         return count
 
 
-async def work(which: int, mode: str, start: float, turns: int) -> list[Window]:
-    """What loop `which` does in its windows, of which the first begins at `start` (time.monotonic)."""
+async def in_turn(lane: Lane, which: int, mode: str, start: float, turns: int) -> list[Window]:
+    """What lane `which` does in its windows, of which the first begins at `start` (time.monotonic)."""
     windows = []
+    for number in range(turns * len(TURN)):
+        begin = start + number * WINDOW
+        if which in TURN[number % len(TURN)] and (rest := begin - time.monotonic()) > 0:
+            await asyncio.sleep(rest)
+            windows.append(await lane.window(number, mode, begin + WINDOW - REST))
+    return windows
+
+
+async def work(which: int, mode: str, start: float, turns: int) -> list[Window]:
+    """What loop `which` does in its windows."""
     with MockController(drive="loop", no_data=True, size=BLOCK * BLOCKS, lba=BLOCK) as mock:
         async with aionvme.connect(mock) as ctrlr, ctrlr.alloc_io_qpair(depth=DEPTH) as qp:
             lane = Lane(qp, ctrlr.namespaces[1], [ctrlr.dma_alloc(BLOCK) for _ in range(DEPTH)])
-            for number in range(turns * len(TURN)):
-                begin = start + number * WINDOW
-                if which in TURN[number % len(TURN)] and (rest := begin - time.monotonic()) > 0:
-                    await asyncio.sleep(rest)
-                    windows.append(await lane.window(number, mode, begin + WINDOW - REST))
+            windows = await in_turn(lane, which, mode, start, turns)
         if mock.counters.errors:
             raise RuntimeError(f"the device counted {mock.counters.errors} errors")
     return windows
@@ -137,11 +143,12 @@ async def work(which: int, mode: str, start: float, turns: int) -> list[Window]:
 
 def in_loop(which: int, mode: str, loop: str, start: float, turns: int) -> list[Window]:
     """As `work`, in a loop of this kind in the current thread."""
-    with asyncio.Runner(loop_factory=_factory(loop)) as runner:
+    with asyncio.Runner(loop_factory=factory(loop)) as runner:
         return runner.run(work(which, mode, start, turns))
 
 
-def _factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes loops of a kind."""
     if loop == "asyncio":
         return asyncio.new_event_loop
     import uvloop
@@ -193,9 +200,9 @@ class Cost:
         return self.both / self.alone
 
 
-def cost(lanes: list[list[Window]]) -> Cost:
-    """What the windows say."""
-    counted = [{window.number: window.ns for window in lane if window.share >= SHARE} for lane in lanes]
+def cost(lanes: list[list[Window]], least: float = SHARE) -> Cost:
+    """What the windows say in which each had its processor for so large a share."""
+    counted = [{window.number: window.ns for window in lane if window.share >= least} for lane in lanes]
     alone = [ns for lane in counted for number, ns in lane.items() if len(TURN[number % len(TURN)]) == 1]
     both = [
         (ns + counted[1][number]) / 2

@@ -1,9 +1,9 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
-    python -m tools.full       # all Pythons, all tests under sanitizers, sdist and wheel, repeated flow tests,
+    python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
                                # fuzzing
-    python -m tools.full --ci  # the newest other Python: unit tests, and those of asyncio's protocols and the loop's
-                               # end; the compiled core's unit tests under sanitizers
+    python -m tools.full --ci  # quick runs on the newest other Python: unit tests, and those of asyncio's protocols and
+                               # the loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
 
 Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
@@ -39,6 +39,8 @@ COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 HOSTILE = (f"{TESTS}/unit/qpair/test_hostile.py", f"{TESTS}/flow/test_hostile_registers.py",
            f"{TESTS}/unit/spec/test_every_structure.py")  # fmt: skip
 SANITIZERS = "address,undefined"
+# aionvme/tests/quick.py says what it leaves out.
+QUICK = ("--quick",)
 # They make every test many times slower, and the limit of a test ends its process.
 SLOWLY = ("--timeout=900",)
 # These look at the repository, which an installed package is not.
@@ -69,10 +71,11 @@ def main(argv: Sequence[str]) -> int:
     if options.ci:
         table.left_out(f"Python {THIS}", "`make test` runs it")
         other_pythons(table, newest_only=True)
-        under_sanitizers(table, COMPILED, built=options.prepared)
+        under_sanitizers(table, COMPILED, quick=True, built=options.prepared)
     else:
         suite(table, f"Python {THIS}", Path(sys.executable), TIERS)
         other_pythons(table, newest_only=False)
+        in_guests(table)
         under_sanitizers(table, TIERS)
         packaged(table)
         repeated(table, options.repeat)
@@ -134,7 +137,7 @@ def other_pythons(table: Table, *, newest_only: bool) -> None:
                 f"Python {found.version}", "CI runs the oldest and the newest; `make full` runs all"
             )
         else:
-            _on(table, found, found.path, ASYNCIO if newest_only else TIERS)
+            _on(table, found, found.path, quick=newest_only)
 
 
 def _others() -> list[Interpreter]:
@@ -142,13 +145,14 @@ def _others() -> list[Interpreter]:
     return [found for found in interpreters.find_all() if found.version != THIS]
 
 
-def _on(table: Table, found: Interpreter, path: Path, paths: Sequence[str]) -> None:
+def _on(table: Table, found: Interpreter, path: Path, *, quick: bool) -> None:
     what = f"Python {found.version}"
     began = time.monotonic()
     if problem := _build(found.version, path):
         table.broke(what, began, problem)
     else:
-        suite(table, what, REPO / _venv(found.version) / "bin/python", paths)
+        python = REPO / _venv(found.version) / "bin/python"
+        suite(table, what, python, ASYNCIO if quick else TIERS, options=QUICK if quick else ())
 
 
 def _venv(version: str) -> Path:
@@ -168,7 +172,33 @@ def _build_sanitized() -> str:
     return _run(*command, cwd=SANITIZED, environment={"AIONVME_SANITIZE": SANITIZERS})
 
 
-def under_sanitizers(table: Table, paths: Sequence[str], *, built: bool = False) -> None:
+def in_guests(table: Table) -> None:
+    """Run the whole of the tiers that take a guest, where there can be one."""
+    vm, interop = "VM tier", "interop tier"
+    if not shutil.which("apt-get"):
+        for tier in (vm, interop):
+            table.left_out(tier, "it takes Debian's packages")
+        return
+    runs = [REPO / f".vm/runs/test-{part}" for part in (1, 2)]
+    reports = [run / report for run in runs for report in ("share/guest.xml", "host.xml")]
+    _guest(table, vm, reports, "tools.vm", "test", "--guests=2")
+    report = REPORTS / "interop.xml"
+    _guest(table, interop, [report], "tools.interop", "test", "--", f"--junitxml={report}")
+
+
+def _guest(table: Table, tier: str, reports: Sequence[Path], *words: str) -> None:
+    began = time.monotonic()
+    for report in reports:
+        report.unlink(missing_ok=True)
+    problem = _run(sys.executable, "-m", *words)
+    count = sum((Count.read(report) for report in reports), Count())
+    if problem and not count.failed:
+        table.broke(tier, began, problem)
+    else:
+        table.add(tier, began, count)
+
+
+def under_sanitizers(table: Table, paths: Sequence[str], *, quick: bool = False, built: bool = False) -> None:
     """Build the tree with sanitizers, unless it is, and run tests there."""
     what = f"sanitizers {SANITIZERS}"
     began = time.monotonic()
@@ -187,7 +217,8 @@ def under_sanitizers(table: Table, paths: Sequence[str], *, built: bool = False)
         "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:log_path={logs}/undefined",
         "PYTHONMALLOC": "malloc",
     }
-    suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment, options=SLOWLY)
+    options = (*SLOWLY, *QUICK) if quick else SLOWLY
+    suite(table, what, Path(sys.executable), paths, cwd=SANITIZED, environment=environment, options=options)
     reports = sorted(logs.iterdir())
     for report in reports:
         print(report.read_text(errors="replace"), flush=True)

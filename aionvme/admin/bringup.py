@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
+from aionvme.clock import monotonic
 from aionvme.errors import ControllerFailedError, ControllerLostError, UsageError
 from aionvme.pci.function import Function
 from aionvme.spec.identify import IdentifyController
@@ -15,7 +15,8 @@ ALL_ONES = 0xFFFFFFFF
 # CC.CSS values (Base 2.0, 3.1.3.5).
 CSS_NVM, CSS_ALL, CSS_ADMIN_ONLY = 0b000, 0b110, 0b111
 SHST_COMPLETE = 2
-_POLL_SECONDS = 0.0005
+_POLL_SECONDS, _POLL_SECONDS_MOST = 0.0005, 0.25
+_POLL_FRACTION = 0.02  # of the time that it took so far
 
 
 class Registers:
@@ -80,10 +81,11 @@ class Registers:
 
     async def wait_ready(self, ready: bool) -> None:
         """Waits for CSTS.RDY to follow CC.EN, for CAP.TO at most."""
-        deadline = time.monotonic() + self.timeout
+        begun = monotonic()
+        deadline = begun + self.timeout
         while True:
             # Time is read before the register: a loop that was busy elsewhere does not make the device late.
-            late = time.monotonic() >= deadline
+            late = monotonic() >= deadline
             csts = self.csts()
             if bool(csts.rdy) == ready:
                 return
@@ -95,7 +97,13 @@ class Registers:
                 raise ControllerFailedError(
                     f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within {self.timeout:g} s (CAP.TO)"
                 )
-            await asyncio.sleep(_POLL_SECONDS)
+            await _pause(begun)
+
+
+async def _pause(begun: float) -> None:
+    """Until the register is read again: ever longer, but never by much of what was waited already."""
+    passed = monotonic() - begun
+    await asyncio.sleep(min(max(passed * _POLL_FRACTION, _POLL_SECONDS), _POLL_SECONDS_MOST))
 
 
 def choose_page_size(cap: Cap) -> int:
@@ -112,9 +120,10 @@ async def reset_subsystem(registers: Registers) -> None:
     function = registers.function
     cap = function.read64(Reg.CAP)
     function.write32(Reg.NSSR, NSSR_RESET)
-    deadline = time.monotonic() + registers.timeout
+    begun = monotonic()
+    deadline = begun + registers.timeout
     while True:
-        late = time.monotonic() >= deadline
+        late = monotonic() >= deadline
         # On its way it may answer nothing, which reads as all ones; then CC has its reset value, and NSSRO tells.
         there = function.read64(Reg.CAP) == cap and not registers.cc().en
         csts = Csts.from_int(function.read32(Reg.CSTS))
@@ -124,7 +133,7 @@ async def reset_subsystem(registers: Registers) -> None:
             raise ControllerLostError(
                 f"{function.pci_dev}: did not come back from an NVM subsystem reset within {registers.timeout:g} s"
             )
-        await asyncio.sleep(_POLL_SECONDS)
+        await _pause(begun)
 
 
 def acknowledge_subsystem_reset(registers: Registers) -> bool:
@@ -201,16 +210,22 @@ async def shutdown(registers: Registers, timeout: float) -> None:
     cc = registers.cc()
     cc.shn = 1
     registers.write_cc(cc)
-    deadline = time.monotonic() + timeout
+    begun = monotonic()
+    deadline = begun + timeout
     while True:
-        late = time.monotonic() >= deadline
-        if registers.csts().shst == SHST_COMPLETE:
+        late = monotonic() >= deadline
+        csts = registers.csts()
+        if csts.shst == SHST_COMPLETE:
             return
+        if csts.cfs:
+            raise ControllerFailedError(
+                f"{registers.function.pci_dev}: fatal status (CSTS.CFS) while it was shut down"
+            )
         if late:
             raise ControllerFailedError(
                 f"{registers.function.pci_dev}: shutdown was not complete within {timeout:g} s"
             )
-        await asyncio.sleep(_POLL_SECONDS)
+        await _pause(begun)
 
 
 def shutdown_timeout(data: IdentifyController | None) -> float:

@@ -359,6 +359,8 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
         if core.state is not State.ENDED:
             core.state = State.CLOSING
         try:
+            for borrowers in list(core.borrowers):
+                await borrowers.finish(ControllerLostError(f"{core}: its owner has closed it"))
             for qp in list(core.queues.values()):
                 try:
                     await self._queues.close_io_qpair(qp)

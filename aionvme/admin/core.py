@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aionvme.admin.doorbells import Cmb, Shadows
     from aionvme.admin.events import Events
     from aionvme.admin.keep_alive import KeepAlive
+    from aionvme.admin.lending import Borrowers, LentQueue
     from aionvme.admin.options import ControllerOptions
     from aionvme.pci.dma import DmaBuffer, DmaRegistration, DmaSpace
     from aionvme.pci.function import Function
@@ -81,6 +82,7 @@ class Core:
         commands_log: What it says of its commands, None where it does not.
         queues: I/O queue pairs that the controller has been told of.
         epoch: Counts resets: what the controller was told before, it does not know any more.
+        lent: Queue pairs of other processes that the controller has been told of; `borrowers` are those processes.
         undeleted: I/O queue pairs that the controller may still have: their memory stays until RDY=0.
         num_io_queues: How many the controller granted.
         irq_fds: An eventfd for each interrupt vector in use.
@@ -120,6 +122,8 @@ class Core:
     commands_log: CommandsSupportedAndEffects | None = None
     queues: dict[int, IoQueuePair] = attrs.field(factory=dict)
     undeleted: list[IoQueuePair] = attrs.field(factory=list)
+    lent: dict[int, LentQueue] = attrs.field(factory=dict)
+    borrowers: set[Borrowers] = attrs.field(factory=set)
     num_io_queues: int = 0
     irq_fds: list[int] = attrs.field(factory=list)
     left: set[GovernedQueuePair] = attrs.field(factory=set)
@@ -212,6 +216,7 @@ class Core:
             qp.refuse(error)
             qp.suspend()
         self.cut_off()
+        self.tell_borrowers(error)
         for qp in self.all_queues():
             qp.home.tell(partial(qp.end_outstanding, error, True))
         self.home.tell(partial(self.events.end, error))
@@ -221,6 +226,12 @@ class Core:
             self.registers.lost = error
             if self.on_lost is not None and not closing and not self.loop.is_closed():
                 self.loop.call_soon(self.on_lost)
+
+    def tell_borrowers(self, error: NvmeError) -> None:
+        """The device has let go of the memory of every other process, and knows none of its queues any more."""
+        self.lent.clear()
+        for borrowers in list(self.borrowers):
+            borrowers.stopped(error)
 
     def about(self, what: object) -> str:
         """A sentence that begins with the controller's name, whether `what` did or not."""

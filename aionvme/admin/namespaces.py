@@ -92,6 +92,7 @@ def forget(core: Core, nsids: Iterable[int], what: str) -> None:
         namespace = core.namespaces.pop(nsid, None)
         if namespace is not None:
             _retire(core, namespace, f"namespace {nsid} {what}")
+    _tell_borrowers(core)
 
 
 def _retire(core: Core, namespace: Namespace, why: str) -> None:
@@ -110,6 +111,13 @@ def _apply(core: Core, found: dict[int, Namespace]) -> None:
             _retire(core, namespace, f"namespace {nsid} is not attached to the controller any more")
         elif found[nsid] is not namespace:
             _retire(core, namespace, f"namespace {nsid} has another format or size now: see ctrlr.namespaces")
+    if before != core.namespaces:
+        _tell_borrowers(core)
+
+
+def _tell_borrowers(core: Core) -> None:
+    for borrowers in core.borrowers:
+        borrowers.namespaces_changed()
 
 
 # -- what there is -----------------------------------------------------------------------------------------------------

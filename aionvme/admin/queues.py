@@ -29,6 +29,7 @@ from aionvme.spec.status import StatusCode
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
     from aionvme.admin.doorbells import CmbPart
+    from aionvme.admin.lending import LentQueue
     from aionvme.admin.recovery import Recovery
     from aionvme.qpair.home import Home
 
@@ -68,6 +69,31 @@ class IoQueues:
             UsageError: No queue is left, or the controller has no such depth or interrupt.
             StatusError: The controller refused.
         """
+        qid, depth, irq_fd = self.reserve(wishes)
+        epoch = self._core.epoch
+        try:
+            self._place(qid, depth)
+            make = partial(self._make, qid, depth, wishes, irq_fd, home)
+            qp = await home.run(make, orphan=IoQueuePair.dispose)
+        except BaseException:
+            self.forget(qid)
+            raise
+        try:
+            await run_to_end(self._create(qp, epoch))
+        except BaseException:
+            await run_to_end(self._undo(qp))
+            raise
+        return qp
+
+    def reserve(self, wishes: Wishes) -> tuple[int, int, int]:
+        """Takes a queue identifier, until `forget`.
+
+        Returns:
+            It, the depth that the queue pair is to have, and the eventfd of its interrupt, or -1.
+
+        Raises:
+            UsageError: No queue is left, or the controller has no such depth or interrupt.
+        """
         if wishes.qprio not in list(QPrio):
             raise UsageError(f"qprio is one of QPrio.URGENT, HIGH, MEDIUM and LOW, not {wishes.qprio!r}")
         if wishes.batching not in (True, False, None):
@@ -79,20 +105,7 @@ class IoQueues:
         qid = self._free_qid()
         irq_fd = self._irq_fd(qid, completion)
         self._taken[qid] = QPrio(wishes.qprio)
-        epoch = self._core.epoch
-        try:
-            self._place(qid, depth)
-            make = partial(self._make, qid, depth, wishes, irq_fd, home)
-            qp = await home.run(make, orphan=IoQueuePair.dispose)
-        except BaseException:
-            self._forget(qid)
-            raise
-        try:
-            await run_to_end(self._create(qp, epoch))
-        except BaseException:
-            await run_to_end(self._undo(qp))
-            raise
-        return qp
+        return qid, depth, irq_fd
 
     def _depth(self, depth: int | None) -> int:
         most = self._core.registers.cap.mqes  # MQES + 1 entries, of which one stays empty
@@ -168,13 +181,13 @@ class IoQueues:
         """Completion queue first, as the submission queue names it (Base 2.0, 5.4 and 5.5)."""
         core = self._core
         try:
-            await core.commands.admin_raw(self._cq_sqe(qp))
+            await core.commands.admin_raw(self.cq_sqe(qp))
         except CommandTimeoutError:
             # It may have been executed all the same, after its time.
             await self._delete(qp, entries.delete_io_cq(qp.qid))
             raise
         try:
-            await core.commands.admin_raw(self._sq_sqe(qp))
+            await core.commands.admin_raw(self.sq_sqe(qp))
         except ControllerResetError:
             raise  # The reset took the completion queue away.
         except CommandTimeoutError:
@@ -237,19 +250,22 @@ class IoQueues:
         if error is not None:
             qp.end_outstanding(error, True)
         self._core.dispose_here(qp)
-        self._core.home.tell(partial(self._forget, qp.qid))
+        self._core.home.tell(partial(self.forget, qp.qid))
 
-    def _forget(self, qid: int) -> None:
+    def forget(self, qid: int) -> None:
+        """The controller knows no such queue pair, and nobody rings its doorbells: the identifier is free."""
         part = self._in_cmb.pop(qid, None)
         if part is not None and self._core.cmb is not None:
             self._core.cmb.give(part)
         self._taken.pop(qid, None)
 
-    def _cq_sqe(self, qp: IoQueuePair) -> bytes:
+    def cq_sqe(self, qp: IoQueuePair | LentQueue) -> bytes:
+        """Create I/O Completion Queue (Base 2.0, 5.4)."""
         vector = None if qp.completion in ("poll", "manual") else qp.qid
         return entries.create_io_cq(qid=qp.qid, entries=qp.entries, iova=qp.cq_iova, vector=vector)
 
-    def _sq_sqe(self, qp: IoQueuePair) -> bytes:
+    def sq_sqe(self, qp: IoQueuePair | LentQueue) -> bytes:
+        """Create I/O Submission Queue (Base 2.0, 5.5)."""
         return entries.create_io_sq(
             qid=qp.qid, cqid=qp.qid, entries=qp.entries, iova=qp.sq_iova, qprio=self._taken[qp.qid]
         )
@@ -269,8 +285,8 @@ class IoQueues:
                 raise ControllerFailedError(
                     f"{core} granted only {core.num_io_queues} I/O queues after its reset"
                 )
-            await core.urgent.admin_raw(self._cq_sqe(qp))
-            await core.urgent.admin_raw(self._sq_sqe(qp))
+            await core.urgent.admin_raw(self.cq_sqe(qp))
+            await core.urgent.admin_raw(self.sq_sqe(qp))
 
     async def dispose_undeleted(self) -> None:
         """The controller has no queues any more: what was kept for its sake goes."""

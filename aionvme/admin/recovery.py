@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
+
 from aionvme.admin import bringup, startup
 from aionvme.admin.core import State, logger
 from aionvme.admin.marshal import on_each
@@ -32,6 +34,17 @@ RESETS = ("controller", "function", "subsystem")
 STORM_RESETS, STORM_SECONDS = 5, 60.0
 #: So often a controller is brought up that others reset meanwhile.
 BRING_UPS = 3
+#: The part of the time that an aborted command has after which it is aborted again, if the first Abort did not find it.
+AGAIN = 1 / 20
+
+
+@attrs.frozen
+class _Abort:
+    """An Abort to be sent: for which command, and whether one was sent before that did not find it."""
+
+    qid: int
+    cid: int
+    again: bool = False
 
 
 class Recovery:
@@ -40,7 +53,7 @@ class Recovery:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._queues: IoQueues | None = None
-        self._aborts: deque[tuple[int, int]] = deque()
+        self._aborts: deque[_Abort] = deque()
         self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
@@ -58,7 +71,10 @@ class Recovery:
         """Has the controller abort a command, by and by: it takes only so many Aborts at once (ACL)."""
         if qid == 0 and opcode == AdminOpcode.ABORT:
             return  # Its own time limit leads to the reset.
-        self._aborts.append((qid, cid))
+        self._to_send(_Abort(qid, cid))
+
+    def _to_send(self, abort: _Abort) -> None:
+        self._aborts.append(abort)
         if not self._sending and not self._core.loop.is_closed():
             # In a turn of its own: a loop that is torn down cancels its tasks while it does not run.
             self._sending = True
@@ -73,22 +89,29 @@ class Recovery:
             and self._aborting < limit
             and core.state in (State.LIVE, State.CLOSING, State.STARTING)
         ):
-            qid, cid = self._aborts.popleft()
-            qp = core.admin if qid == 0 else core.queues.get(qid)
-            if qp is None or not qp.has_outstanding(cid):
+            abort = self._aborts.popleft()
+            qp = core.admin if abort.qid == 0 else core.queues.get(abort.qid) or core.lent.get(abort.qid)
+            if qp is None or not qp.has_outstanding(abort.cid):
                 continue  # It has completed meanwhile, and its identifier may soon be another command's.
             self._aborting += 1
             try:
-                core.urgent.submit_abort(qid, cid, self._aborted, timeout=core.opts.abort_timeout)
+                core.urgent.submit_abort(
+                    abort.qid, abort.cid, self._aborted, abort, timeout=core.opts.abort_timeout
+                )
             except NvmeError as error:
                 # The command's own time limit goes on, and leads to the reset.
                 self._aborting -= 1
                 logger.warning("%s: Abort could not be sent: %s", core, error)
 
-    def _aborted(self, _cb_arg: object, cpl: Completion) -> None:
+    def _aborted(self, abort: _Abort, cpl: Completion) -> None:
         self._aborting -= 1
+        core = self._core
         if cpl.status:
-            logger.info("%s: Abort ended with %s", self._core, cpl.status)
+            logger.info("%s: Abort ended with %s", core, cpl.status)
+        elif not cpl.value and not abort.again and not core.loop.is_closed():
+            # Commands are fetched in no order (Base 2.0, 3.4.1): it may have overtaken the one that it was for.
+            again = _Abort(abort.qid, abort.cid, again=True)
+            core.loop.call_later(core.opts.abort_timeout * AGAIN, self._to_send, again)
         self._send_aborts()
 
     # -- escalation ----------------------------------------------------------------------------------------------------
@@ -234,6 +257,7 @@ class Recovery:
             f"{core} was reset while it had this command; whether it was executed is not known"
         )
         core.admin.end_outstanding(error, True)
+        core.tell_borrowers(error)
         deaf = await on_each(core.all_queues(), partial(_empty, error=error))
         # Only now: what another loop says of commands that it has not ended yet is answered by this reset.
         self._stopping = False

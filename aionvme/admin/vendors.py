@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from aionvme.errors import UsageError
 from aionvme.spec.intel import INTEL
 from aionvme.spec.vendors import REGISTRY, Vendor
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "aionvme.vendors"
 
@@ -48,6 +51,9 @@ def load_plugins() -> None:
             return
         _loaded = True
         try:
+            # Imported here: it takes as long as half of asyncio.
+            from importlib.metadata import entry_points
+
             found: Iterable[EntryPoint] = entry_points(group=GROUP)
         except Exception as error:
             logger.warning("plug-ins for vendors could not be looked for: %r", error)

@@ -38,6 +38,9 @@ def serve(
     namespaces: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
     size: Annotated[str | None, typer.Option(help="Bytes of each, such as 1GiB. By default 64MiB.")] = None,
     lba: Annotated[str | None, typer.Option(help="Bytes of a block. By default 512.")] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="A file that says what goes wrong, as in docs/faults.md.")
+    ] = None,
     doorbells: Annotated[
         Doorbells,
         typer.Option(help="mapped: stores that are looked for. message: messages that wake the mock."),
@@ -49,7 +52,13 @@ def serve(
     """
     options = _options(more or []) | {
         key: str(value)
-        for key, value in (("storage", storage), ("namespaces", namespaces), ("size", size), ("lba", lba))
+        for key, value in (
+            ("storage", storage),
+            ("namespaces", namespaces),
+            ("size", size),
+            ("lba", lba),
+            ("faults", faults),
+        )
         if value is not None
     }
     with _told_to_end() as end, MockController.from_options(options) as mock:

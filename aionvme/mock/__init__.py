@@ -6,6 +6,7 @@ imports neither `qpair` nor `admin`, since the driver would then test itself.
 """
 
 from aionvme.mock.controller import MockController
+from aionvme.mock.fault_plan import Fault, FaultKind, FaultPlan, FaultStep
 from aionvme.mock.firmware import firmware_image
 from aionvme.mock.function import MockFunction
 from aionvme.mock.host_buffer import HostMemoryState
@@ -15,6 +16,10 @@ from aionvme.mock.serving.listener import Serving
 
 __all__ = [
     "Counters",
+    "Fault",
+    "FaultKind",
+    "FaultPlan",
+    "FaultStep",
     "Held",
     "HostMemoryState",
     "MockController",

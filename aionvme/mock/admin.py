@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _SQE_POWER, _CQE_POWER = 6, 4
 
 
+def _nobody(_rule: int) -> None:
+    """There are no faults."""
+
+
 class Admin:
     """Executes admin commands. The machine calls it, standing still, one command at a time."""
 
@@ -58,6 +62,7 @@ class Admin:
         self.keep_alive = KeepAlive(machine, options, self.features.special)
         #: What ends this controller, which meets something that it cannot go on from; the registers set it.
         self.fail: Callable[[], None] = machine.halt
+        self.strike: Callable[[int], None] = _nobody
         self._commands: dict[int, Callable[[Sqe], int | None]] = {
             AdminOpcode.DELETE_IO_SQ: self._delete_sq,
             AdminOpcode.CREATE_IO_SQ: self._create_sq,

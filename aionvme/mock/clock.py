@@ -1,12 +1,14 @@
-"""Owns the time that the mock's long operations take: real, and moved forward by a test that will not wait."""
+"""Owns the time that the mock's long operations take: real or virtual, moved forward by who will not wait."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import threading
-import time
 from collections.abc import Callable
+from math import ceil
+
+from aionvme.clock import is_virtual_now, monotonic, watch
 
 __all__ = ["Clock"]
 
@@ -24,10 +26,11 @@ class Clock:
         self._numbers = itertools.count()
         self._timer: threading.Timer | None = None
         self._closed = False
+        watch(self._look, self._due_ns)
 
     def now(self) -> float:
         """The time."""
-        return time.monotonic() + self._ahead
+        return monotonic() + self._ahead
 
     def at(self, when: float, call: Callable[[], None]) -> None:
         """Has `call` called at that time."""
@@ -61,10 +64,22 @@ class Clock:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._due and not self._closed:
+        # A virtual clock looks by itself.
+        if self._due and not self._closed and not is_virtual_now():
             self._timer = threading.Timer(max(self._due[0][0] - self.now(), 0), self._call_due)
             self._timer.daemon = True
             self._timer.start()
+
+    def _due_ns(self) -> int:
+        with self._lock:
+            return max(1, ceil((self._due[0][0] - self._ahead) * 1e9)) if self._due else 0
+
+    def _look(self) -> bool:
+        with self._lock:
+            due = bool(self._due) and self._due[0][0] <= self.now()
+        if due:
+            self._call_due()
+        return due
 
     def _call_due(self) -> None:
         while True:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import mmap
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import attrs
 
+from aionvme.clock import is_virtual_now, watch
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.admin import Admin
 from aionvme.mock.commands import CommandOptions
 from aionvme.mock.config_space import DEVICE, ConfigSpace
+from aionvme.mock.fault_plan import Fault, FaultPlan
+from aionvme.mock.faulty import Faulty
 from aionvme.mock.function import MockFunction
 from aionvme.mock.identify import vendor_of
-from aionvme.mock.inspect import Held
 from aionvme.mock.inspection import Inspection
 from aionvme.mock.log_scripts import LogScripts
 from aionvme.mock.loop_drive import LoopDrive
@@ -30,9 +33,9 @@ from aionvme.mock.plugging import Plugging
 from aionvme.mock.powered import Powered
 from aionvme.mock.registers import Registers
 from aionvme.mock.served import Served
+from aionvme.mock.striking import Faults, plan_of
 from aionvme.mock.subsystem import Subsystem
 from aionvme.pci.device import PciDevice
-from aionvme.spec.status import Status, StatusCode
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,14 +44,12 @@ __all__ = ["MockController"]
 
 _DOORBELLS = 0x1000
 _PAGE = 4096
-_HOLD, _FAIL = 0, 1
-_ANY = -1
 
 _open: weakref.WeakSet[MockController] = weakref.WeakSet()
 _numbers = itertools.count()
 
 
-class MockController(Inspection, LogScripts, Plugging, Powered, Served):
+class MockController(Faulty, Inspection, LogScripts, Plugging, Powered, Served):
     """An NVMe controller in software. `open` gives the function by which a driver reaches it.
 
     Every attribute and method may be used from any thread.
@@ -85,6 +86,7 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         fdp: Reclaim unit handles of an endurance group with flexible data placement; 0 for no such group.
         subsystem: A mock of whose NVM subsystem this is one more controller: it has the same namespaces and
             reservations. `namespaces`, `size` and all of that kind are that one's.
+        faults: What goes wrong in it, see `FaultPlan`.
         more: See `CommandOptions` and `MediaOptions`.
 
     Raises:
@@ -130,9 +132,11 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         ana: bool = False,
         fdp: int = 0,
         subsystem: MockController | None = None,
+        faults: FaultPlan | Iterable[Fault] | None = None,
         **more: Unpack[MoreOptions],
     ) -> None:
         self._closed = True
+        _check_clock(drive)
         alike = {
             "size": size, "lba": lba, "noiob": noiob, "metadata": metadata, "extended": extended, "pi": pi,
             "pi_first": pi_first, "guard": guard, "sts": sts,
@@ -176,12 +180,12 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         self._registers = Registers(self._machine, options, self._admin, cmb_offset)
         self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
         self._config.reset_registers = self._registers.reset
+        self._faults = Faults(self._machine, self._registers, self._admin, self._config)
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None
-        self._rules = itertools.count(1)
-        self._silent = False
         self._subsystem.join(self._member, self._machine, self._admin, self._subsystem_was_reset)
+        self.add_faults(plan_of(faults))
         if drive == "thread":
             self._machine.start_thread(f"aionvme {self.pci_dev}")
         self._closed = False
@@ -226,14 +230,32 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
                 raise AddressError(
                     f"{self.pci_dev} is in use: a mock controller is opened once at a time. Close it first"
                 )
-            if self.options.drive == "loop":
+            _check_clock(self.options.drive)
+            if is_virtual_now():
+                watch(self._look, self._due_ns)
+            elif self.options.drive == "loop":
                 self._loop_drive = self._drive_by_loop()
             function = MockFunction(
                 self.pci_dev, self, self._machine, self._registers, self._config,
-                owned=owned, parks=self.options.drive != "step",
+                owned=owned, parks=self.options.drive != "step", shared=self._doorbell_pages(),
             )  # fmt: skip
             self._function = weakref.ref(function)
             return function
+
+    def _doorbell_pages(self) -> tuple[int, int] | None:
+        """Which pages of BAR 0 others may map; none where a doorbell has to wake the loop that drives."""
+        if self.options.drive == "loop" or mmap.PAGESIZE != _PAGE:
+            return None
+        return _DOORBELLS, self._table_offset - self.options.cmb - _DOORBELLS
+
+    def _look(self) -> bool:
+        """Executes what there is to do; whether there was anything. A loop with a virtual clock asks."""
+        due = self._due_ns()
+        return bool(self._machine.step()) or due != self._due_ns()
+
+    def _due_ns(self) -> int:
+        with self._machine:
+            return self._machine.due_ns()
 
     def _drive_by_loop(self) -> LoopDrive:
         try:
@@ -310,89 +332,7 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
         """
         self._subsystem.clock.advance(seconds)
 
-    # -- faults ----------------------------------------------------------------------------------------------
-
-    def _rule(
-        self,
-        kind: int,
-        qid: int | None,
-        opcode: int | None,
-        nsid: int | None,
-        skip: int,
-        count: int | None,
-        status: int,
-    ) -> int:
-        rule = next(self._rules)
-        left = (1 << 64) - 1 if count is None else count
-        with self._machine:
-            self._machine.add_rule(rule, kind, _any(qid), _any(opcode), _any(nsid), skip, left, status)
-        return rule
-
-    def hold(
-        self,
-        *,
-        qid: int | None = None,
-        opcode: int | None = None,
-        nsid: int | None = None,
-        count: int | None = None,
-    ) -> Held:
-        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them."""
-        return Held(self._machine, self._rule(_HOLD, qid, opcode, nsid, 0, count, 0))
-
-    def fail(
-        self,
-        status: StatusCode | Status | int,
-        *,
-        qid: int | None = None,
-        opcode: int | None = None,
-        nsid: int | None = None,
-        nth: int = 1,
-        count: int | None = 1,
-        dnr: bool | None = None,
-    ) -> None:
-        """Completes commands that match with this status, without executing them.
-
-        Args:
-            status: A code (sct << 8 | sc), or a whole status field.
-            qid: Queue that matches; None: any.
-            opcode: Opcode that matches; None: any.
-            nsid: Namespace that matches; None: any.
-            nth: The first that fails, counted from 1 among those that match from now on.
-            count: How many fail, None for all from then on.
-            dnr: Do not retry; None: as `status` says.
-        """
-        if nth < 1:
-            raise UsageError(f"nth counts from 1, not {nth}")
-        field = int(status)
-        if dnr is not None:
-            field = field & ~(1 << 14) | dnr << 14
-        self._rule(_FAIL, qid, opcode, nsid, nth - 1, count, field)
-
-    @property
-    def silent(self) -> bool:
-        """Everything is fetched and nothing completed, admin commands and Abort too. Registers still work."""
-        return self._silent
-
-    @silent.setter
-    def silent(self, on: bool) -> None:
-        with self._machine:
-            self._silent = bool(on)
-            self._machine.set_silent(self._silent)
-
-    @property
-    def stuck(self) -> bool:
-        """CSTS.RDY never changes any more."""
-        return self._registers.stuck
-
-    @stuck.setter
-    def stuck(self, on: bool) -> None:
-        with self._machine:
-            self._registers.stuck = bool(on)
-
-    def fatal(self, *, lasting: bool = False) -> None:
-        """CSTS.CFS is set and nothing is executed until the controller is reset; `lasting`: again each time it is."""
-        self._registers.fatal = lasting
-        self._registers.fail()
+    # -- what happens to it ----------------------------------------------------------------------------------
 
     def _subsystem_was_reset(self) -> None:
         with self._machine:
@@ -408,33 +348,6 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
             self._registers.remove()
             self._config.removed = True
         self._tell_removed()
-
-    def inject_cqe(
-        self,
-        qid: int,
-        *,
-        cid: int,
-        sqid: int | None = None,
-        sqhd: int = 0,
-        status: int = 0,
-        dw0: int = 0,
-        dw1: int = 0,
-    ) -> None:
-        """Posts a completion that no command asked for into completion queue `qid`, with its right phase.
-
-        Args:
-            qid: Completion queue.
-            cid: Command identifier.
-            sqid: Submission queue that it names; None for `qid`.
-            sqhd: Submission queue head.
-            status: Status field, 15 bits.
-            dw0: Dword 0.
-            dw1: Dword 1.
-        """
-        with self._machine:
-            if not self._machine.has_cq(qid):
-                raise UsageError(f"there is no completion queue {qid}")
-            self._machine.inject(qid, cid, qid if sqid is None else sqid, sqhd, int(status), dw0, dw1)
 
     def event(self, kind: int, information: int, page: int) -> None:
         """Reports an asynchronous event (Base 2.0, 5.2): type, information, log page identifier."""
@@ -460,8 +373,11 @@ class MockController(Inspection, LogScripts, Plugging, Powered, Served):
             self._admin.change(mdts, commands)
 
 
-def _any(value: int | None) -> int:
-    return _ANY if value is None else int(value)
+def _check_clock(drive: str) -> None:
+    if drive == "thread" and is_virtual_now():
+        raise UsageError(
+            'the clock is virtual, and a mock with drive="thread" keeps real time: make it with drive="step"'
+        )
 
 
 @atexit.register

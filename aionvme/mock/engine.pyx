@@ -25,7 +25,8 @@ from cpython.exc cimport PyErr_SetFromErrno
 from aionvme.errors import UsageError
 
 from aionvme.mock.iommu cimport IOVA_BOTH, iova_add, iova_clear, iova_remove, iova_switch
-from aionvme.mock.plane cimport look_at_stray_doorbells, signal_interrupts, turn
+from aionvme.mock.faults cimport faults_free
+from aionvme.mock.plane cimport begin, look_at_stray_doorbells, signal_interrupts, turn
 from aionvme.mock.rings cimport (
     PTHREAD_MUTEX_RECURSIVE, Sqe, ask_for_doorbells, core_free, core_init, look_at_all, mock_add,
     mock_exchange, mock_load, mock_nanoseconds, mock_sleep, mock_store, mock_wake, pthread_mutex_destroy,
@@ -74,6 +75,7 @@ cdef class Engine:
         self.wake_fd = -1
         self.spin_ns = 0 if _one_cpu else SPIN_LEAST
         core_init(&self.core, nqueues, max_transfer)
+        self.core.cut = -1
         self.shelf = shelf
         self.core.namespaces, self.core.nn, self.core.member = shelf.namespaces, shelf.nn, member
         self.mutex_made = self._make_mutex()
@@ -89,6 +91,7 @@ cdef class Engine:
     def __dealloc__(self):
         if self.core.bar != NULL:
             munmap(<void *>self.core.bar, self.bar_size)
+        faults_free(&self.core)
         core_free(&self.core)
         if self.mutex_made:
             pthread_mutex_destroy(&self.mutex)
@@ -251,8 +254,15 @@ cdef class Engine:
                 return 0
             sqe = self.core.admin
             self.core.admin_waiting = False
+            if self.core.told_rule:
+                told, self.core.told_rule = self.core.told_rule, 0
+                self._tell(self.handler.strike, told)
+                if self.core.running:
+                    begin(&self.core, self.core.sqs[self.core.admin_qid], &sqe)
+                return 0
             self._tell(self.handler.execute, self.core.admin_qid,
                        PyBytes_FromStringAndSize(<char *>&sqe, sizeof(Sqe)))
+            self.core.cut = -1
         finally:
             self.unlock()
         return 0

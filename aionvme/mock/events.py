@@ -26,6 +26,8 @@ _OF_WARNING = {
 # Types that no reading clears, and that therefore do not hold others of theirs back.
 _NOT_MASKED = (EventType.IMMEDIATE, EventType.ONE_SHOT)
 
+_STORM = EventDword(aet=EventType.SMART, aei=SmartEvent.TEMPERATURE_THRESHOLD, lid=LogPageId.SMART)
+
 
 class Events:
     """Requests and events of one controller."""
@@ -40,6 +42,7 @@ class Events:
         """Everything is forgotten."""
         self._requests: list[int] = []  # CIDs, the oldest first
         self._waiting: list[EventDword] = []
+        self._storm = 0  # events that are still to be reported, whatever the host does
         # By type that was reported, the page whose reading lets the next event of that type through.
         self._masked: dict[int, int] = {}
 
@@ -61,6 +64,11 @@ class Events:
             return  # It is told now or not at all.
         if event not in self._waiting:
             self._waiting.append(event)
+        self._deliver()
+
+    def storm(self, count: int) -> None:
+        """A fault: so many events of one kind one after the other, without waiting for the page to be read."""
+        self._storm = count
         self._deliver()
 
     def switched_on(self, event: EventMask) -> bool:
@@ -102,6 +110,9 @@ class Events:
         return True
 
     def _deliver(self) -> None:
+        while self._storm and self._requests:
+            self._storm -= 1
+            self._machine.complete(0, self._requests.pop(0), StatusCode.SUCCESS, _STORM.value, 0)
         for event in list(self._waiting):
             if not self._requests:
                 return

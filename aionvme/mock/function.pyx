@@ -9,6 +9,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
 from aionvme.errors import UsageError
+from aionvme.mock.bar_file import sealed_file
+from aionvme.pci.backing import DoorbellFile
 
 from aionvme.mock.machine cimport Machine
 from aionvme.mock.rings cimport CSTS
@@ -39,14 +41,17 @@ cdef class MockFunction(Function):
     cdef list _irqs
     cdef dict _notices
     cdef bint _owned
+    cdef object _shared             # (offset, nbytes) of what others may map of BAR 0
+    cdef int _bar_fd
     cdef object __weakref__
 
-    def __init__(self, pci_dev, mock, Machine machine, registers, config, *, bint owned, bint parks):
+    def __init__(self, pci_dev, mock, Machine machine, registers, config, *, bint owned, bint parks, shared=None):
         super().__init__(pci_dev)
         self.machine = machine
         self._mock, self._registers, self._config = mock, registers, config
         self._irqs, self._notices = [], {}
         self._owned = owned
+        self._shared, self._bar_fd = shared, -1
         self.bar, self.bar_size = machine.core.bar, machine.bar_size
         self.sleeping = &machine.sleeping if parks else NULL
 
@@ -91,6 +96,29 @@ cdef class MockFunction(Function):
             aio_mmio_write64(self.bar + offset, value)
             self._ring()
         return 0
+
+    def doorbell_files(self):
+        """A file that is the doorbells from now on. A store there wakes nobody: the mock looks for one by itself."""
+        self._check_open()
+        if self._shared is None:
+            return []
+        offset, nbytes = self._shared
+        if self._bar_fd < 0:
+            self._bar_fd = sealed_file(offset + nbytes)
+            with self.machine:
+                self.machine.share_bar(self._bar_fd, offset, nbytes)
+                self.machine.set_polled(True)
+            self.machine.wake()
+        return [DoorbellFile(os.dup(self._bar_fd), offset, offset, nbytes)]
+
+    cdef _keep_doorbells(self):
+        if self._bar_fd >= 0:
+            with self.machine:
+                self.machine.set_polled(False)
+                # Others may go on writing to the pages that they have mapped; they are nobody's then.
+                self.machine.share_bar(-1, *self._shared)
+            os.close(self._bar_fd)
+            self._bar_fd = -1
 
     cdef void kick(self) noexcept nogil:
         """Wakes the data plane."""
@@ -208,6 +236,7 @@ cdef class MockFunction(Function):
             return
         if self.machine is not None:
             self.let_go()
+            self._keep_doorbells()
         # The memory is the machine's, which lives on.
         self.sleeping = NULL
         Function.close(self)

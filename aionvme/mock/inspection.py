@@ -41,6 +41,12 @@ class Inspection:
         return state
 
     @property
+    def outstanding(self) -> list[tuple[int, int, int]]:
+        """Commands that were fetched and are not complete, those of faults too, as (qid, cid, opcode)."""
+        with self._machine:
+            return self._machine.outstanding()
+
+    @property
     def host_memory(self) -> HostMemoryState:
         """What the host lent it, and whether it was left alone (host memory buffer)."""
         with self._machine:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from aionvme.clock import monotonic
 from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.status import StatusCode
 
@@ -53,7 +53,7 @@ class KeepAlive:
         return 0
 
     def _restart(self) -> None:
-        self._deadline = time.monotonic() + self._kato_ms / 1000
+        self._deadline = monotonic() + self._kato_ms / 1000
         self._fetched = self._count()
 
     def _count(self) -> int:
@@ -63,7 +63,7 @@ class KeepAlive:
 
     def expired(self) -> bool:
         """Whether the time is over: told once. With traffic based keep alive any command in it restarts the timer."""
-        if not self._kato_ms or time.monotonic() < self._deadline:
+        if not self._kato_ms or monotonic() < self._deadline:
             return False
         if self._options.commands.tbkas and self._count() != self._fetched:
             self._restart()

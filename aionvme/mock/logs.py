@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.clock import monotonic
 from aionvme.mock.commands import RESERVATIONS
 from aionvme.mock.identify import ALL_NAMESPACES, subsystem_nqn, vendor_of
 from aionvme.mock.intel import IntelLogs
@@ -90,7 +90,7 @@ class LogPages:
         self._machine = machine
         self._options = options
         self._features = features
-        self._started = time.monotonic()
+        self._started = monotonic()
         self.changed: list[int] = []
         self.warning = 0
         self.telemetry = Telemetry(options.telemetry, lambda: bool(features.behavior[1] & 1))
@@ -214,7 +214,7 @@ class LogPages:
         counted = self._machine.counters()
         warning = self.warning | (2 if self._features.over_temperature(COMPOSITE_KELVIN) else 0)
         head = struct.pack("<BHBBB", warning, COMPOSITE_KELVIN, 100, 10, 0).ljust(32, b"\0")
-        hours = int((time.monotonic() - self._started) / 3600)
+        hours = int((monotonic() - self._started) / 3600)
         numbers = (
             _thousands(counted["bytes_read"]),
             _thousands(counted["bytes_written"]),

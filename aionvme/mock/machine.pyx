@@ -10,16 +10,18 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from aionvme.mock.engine cimport Engine
 from aionvme.mock.faults cimport (
-    is_special, kept_find, kept_forget, kept_take, rule_add, rule_find, rule_remove,
+    faults_forget, haunt, is_special, kept_find, kept_forget, kept_take, return_ghosts, rule_add, rule_find,
+    rule_remove,
 )
 from aionvme.mock.plane cimport begin, turn
 from aionvme.mock.pointers cimport copy_from_segments, copy_to_segments, map_data, map_prps
 from aionvme.mock.remote cimport remote_end
 from aionvme.mock.rings cimport (
-    ABORT_REQUESTED, ABORTED_SQ_DELETION, CLASS_HIGH, CLASS_LOW, CLASS_MEDIUM, ERRORS_KEPT, Cqe,
-    ErrorNote, Kept, Limits, Rule, RuleKind, Sq, Sqe, arbiter_rebuild, cq_create, cq_delete, cq_post,
-    note_error, post_status, sq_clear_busy, sq_create, sq_delete, sq_set_busy,
+    ABORT_REQUESTED, ABORTED_SQ_DELETION, CLASS_HIGH, CLASS_LOW, CLASS_MEDIUM, ERRORS_KEPT, ErrorNote, Limits,
+    Sq, arbiter_rebuild, cq_create, cq_delete, cq_post, note_error, post_status, sq_clear_busy, sq_create,
+    sq_delete, sq_set_busy,
 )
+from aionvme.mock.rules cimport Cqe, Kept, Rule, RuleKind, Sqe
 
 
 cdef class Machine(Engine):
@@ -53,6 +55,7 @@ cdef class Machine(Engine):
         cdef uint32_t i
         self.core.running = False
         kept_forget(&self.core, -1)
+        faults_forget(&self.core)
         for i in range(self.core.nqueues):
             if self.core.sqs[i] != NULL and self.core.sqs[i].live:
                 sq_delete(&self.core, self.core.sqs[i])
@@ -81,8 +84,11 @@ cdef class Machine(Engine):
 
     def create_sq(self, uint32_t qid, uint32_t cqid, uint64_t base, uint32_t entries, uint32_t qprio):
         """Makes a submission queue."""
-        sq_create(&self.core, <uint16_t>qid, <uint16_t>cqid, base, entries, <uint16_t>qprio,
-                  self.core.bar + 0x1000 + 2 * qid * self.core.doorbell_stride)
+        cdef Sq *sq = sq_create(
+            &self.core, <uint16_t>qid, <uint16_t>cqid, base, entries, <uint16_t>qprio,
+            self.core.bar + 0x1000 + 2 * qid * self.core.doorbell_stride)
+        if self.core.nghosts:
+            return_ghosts(&self.core, sq)
 
     def delete_sq(self, uint32_t qid):
         """Ends a submission queue: kept commands are aborted, those that were not fetched go with it."""
@@ -179,7 +185,12 @@ cdef class Machine(Engine):
 
     def data_in(self, uint64_t prp1, uint64_t prp2, bytes data):
         """Gives the host data; the command's status."""
-        cdef uint16_t status = map_prps(&self.core, prp1, prp2, <size_t>len(data), False)
+        cdef uint16_t status
+        if self.core.cut >= 0:
+            data, self.core.cut = data[:self.core.cut], -1
+            if not data:
+                return 0
+        status = map_prps(&self.core, prp1, prp2, <size_t>len(data), False)
         if status == 0:
             copy_to_segments(&self.core.data, <const uint8_t *>PyBytes_AS_STRING(data))
         return remote_end(&self.core, status)
@@ -233,13 +244,30 @@ cdef class Machine(Engine):
         self.core.latency = <uint64_t>(seconds * 1e9)
         is_special(&self.core)
 
-    def add_rule(self, uint32_t rule_id, uint32_t kind, int32_t qid, int32_t opcode, int64_t nsid,
-                 uint64_t skip, uint64_t left, uint32_t status):
+    def add_rule(self, uint32_t rule_id, uint32_t kind, int32_t qid, int32_t opcode, int64_t nsid, uint64_t skip,
+                 uint64_t left, uint32_t status, uint64_t every, uint64_t chance, int64_t value, uint64_t delay_ns):
         """Adds a rule for commands that are fetched from now on."""
         cdef Rule rule
         rule.id, rule.kind, rule.qid, rule.opcode, rule.nsid = rule_id, <RuleKind>kind, qid, opcode, nsid
-        rule.skip, rule.left, rule.status = skip, left, <uint16_t>status
+        rule.skip, rule.left, rule.status, rule.every, rule.chance = skip, left, <uint16_t>status, every, chance
+        rule.value, rule.delay, rule.taken, rule.at = value, delay_ns, 0, 0
         rule_add(&self.core, &rule)
+
+    def set_seed(self, uint64_t seed):
+        """From here on chance goes as this number fixes it."""
+        self.core.random = seed
+
+    def due_ns(self):
+        """When the first is due of what takes its time, by the clock's nanoseconds; 0 for nothing."""
+        cdef uint64_t due = self.core.torn.due if self.core.tearing else 0
+        cdef size_t i
+        for i in range(self.core.nkept):
+            if self.core.kept[i].due and (not due or self.core.kept[i].due < due):
+                due = self.core.kept[i].due
+        for i in range(self.core.nghosts):
+            if self.core.ghosts[i].due and (not due or self.core.ghosts[i].due < due):
+                due = self.core.ghosts[i].due
+        return due
 
     def remove_rule(self, uint32_t rule_id):
         """Ends a rule; what it kept stays kept."""
@@ -250,12 +278,24 @@ cdef class Machine(Engine):
         cdef Rule *rule = rule_find(&self.core, rule_id)
         return 0 if rule == NULL else rule.left
 
+    def rule_taken(self, uint32_t rule_id):
+        """How many commands a rule has taken."""
+        cdef Rule *rule = rule_find(&self.core, rule_id)
+        return 0 if rule == NULL else rule.taken
+
     def kept(self, uint32_t rule_id):
         """What a rule has kept, as (qid, cid, opcode)."""
         return [
             (self.core.kept[i].qid, self.core.kept[i].sqe.cid, self.core.kept[i].sqe.opcode)
             for i in range(self.core.nkept)
             if self.core.kept[i].rule == rule_id
+        ]
+
+    def outstanding(self):
+        """What was fetched and is not complete, by whatever rule, as (qid, cid, opcode)."""
+        return [
+            (self.core.kept[i].qid, self.core.kept[i].sqe.cid, self.core.kept[i].sqe.opcode)
+            for i in range(self.core.nkept)
         ]
 
     def release(self, uint32_t rule_id, size_t most):
@@ -295,5 +335,6 @@ cdef class Machine(Engine):
         cdef size_t index = kept_find(&self.core, <uint16_t>qid, <uint16_t>cid)
         if index == self.core.nkept or not kept_take(&self.core, index, &kept):
             return False
+        haunt(&self.core, &kept)
         post_status(&self.core, self.core.sqs[qid], <uint16_t>cid, ABORT_REQUESTED, 0, 0)
         return True

@@ -10,6 +10,7 @@ import attrs
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.mock.commands import CommandOptions, Commands
+from aionvme.mock.fault_plan import FaultPlan
 from aionvme.mock.media_options import MediaKeywords, MediaOptions
 from aionvme.pci.address import parse_size
 
@@ -297,6 +298,7 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "self_test_result": (int, "0"),
     "no_data": (_switch, "0|1"),
     "latency": (float, "0.00008"),
+    "faults": (FaultPlan.load, "/path/of/a/plan.json"),
     **{name: (_number, example) for name, example in _COMMANDS.items()},
 }
 
@@ -318,6 +320,8 @@ def parse_options(options: Mapping[str, str]) -> dict[str, Any]:
         read, example = _TEXTS[key]
         try:
             keywords[key] = read(text)
+        except UsageError as error:
+            raise AddressError(f"the mock's option {key}: {error}") from None
         except (ValueError, KeyError, AddressError):
             raise AddressError(
                 f"the mock's option {key} is written like {key}={example}, not {text!r}. It has {_known()}"

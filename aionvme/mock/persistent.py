@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.clock import monotonic
 from aionvme.mock.refusal import Refused
 from aionvme.spec.logs.events import (
     EventAction,
@@ -60,7 +60,7 @@ class PersistentEvents:
         self._smart = smart
         self._firmware = firmware
         self._nqn = nqn
-        self._started = time.monotonic()
+        self._started = monotonic()
         self._events: deque[PersistentEvent] = deque(maxlen=_KEPT)
         self._context: bytes | None = None
         self._generation = 0
@@ -100,7 +100,7 @@ class PersistentEvents:
         return self._context
 
     def _milliseconds(self) -> int:
-        return int((time.monotonic() - self._started) * 1000)
+        return int((monotonic() - self._started) * 1000)
 
     def _build(self) -> bytes:
         supported = 1 << PersistentEventType.SMART | 1 << PersistentEventType.POWER_ON_OR_RESET

@@ -5,15 +5,18 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from aionvme.mock.faults cimport abort_preempted, intercept, kept_take
+from aionvme.clock cimport now_ns
+from aionvme.mock.faults cimport abort_preempted, intercept, kept_take, move_late
+from aionvme.mock.marks cimport mend
 from aionvme.mock.nvm cimport execute_fused, execute_nvm
 from aionvme.mock.remote cimport remote_read
 from aionvme.mock.rings cimport (
     CID_CONFLICT, CLASS_ADMIN, CLASS_HIGH, CLASS_LOW, CLASS_URGENT, CSTS, CSTS_CFS, DNR, FOR_PYTHON,
-    INVALID_FIELD, MISSING_FUSED, SQE_BYTES, Arbiter, Core, Cq, Kept, Sq, Sqe, cq_drain, cq_look, cq_room, is_busy,
-    mock_exchange, mock_load, mock_nanoseconds, note_error, post_status, pthread_mutex_lock,
-    pthread_mutex_unlock, sq_clear_busy, sq_entry, sq_look, sq_set_busy,
+    INVALID_FIELD, MISSING_FUSED, SQE_BYTES, Arbiter, Core, Cq, Sq, cq_drain, cq_look, cq_room, is_busy,
+    mock_exchange, mock_load, note_error, post_status, pthread_mutex_lock, pthread_mutex_unlock,
+    sq_clear_busy, sq_entry, sq_look, sq_set_busy,
 )
+from aionvme.mock.rules cimport Kept, Sqe
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
 cdef extern from "<poll.h>" nogil:
@@ -185,15 +188,17 @@ cdef inline void _take(Core *core, Sq *sq) noexcept nogil:
 
 
 cdef void _end_late(Core *core) noexcept nogil:
-    """Executes the commands whose time has come; they are in its order."""
-    cdef uint64_t now = mock_nanoseconds()
+    """Executes the commands whose time has come."""
+    cdef uint64_t now = now_ns()
     cdef size_t i = 0
     cdef Kept kept
+    if core.tearing:
+        mend(core)
+    if core.nghosts:
+        move_late(core)
     while i < core.nkept and not core.admin_waiting:
-        if core.kept[i].due == 0:
+        if core.kept[i].due == 0 or core.kept[i].due > now:
             i += 1
-        elif core.kept[i].due > now:
-            break
         elif kept_take(core, i, &kept):
             begin(core, core.sqs[kept.qid], &kept.sqe)
 

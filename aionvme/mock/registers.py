@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from aionvme.clock import monotonic
+from aionvme.mock.fault_plan import FaultStep
 
 if TYPE_CHECKING:
     from aionvme.mock.admin import Admin
@@ -22,6 +25,10 @@ _NSSR_MAGIC = 0x4E564D65  # "NVMe"
 # Bits of CC that can be written: EN, CSS, MPS, AMS, SHN, IOSQES, IOCQES.
 _CC_BITS = 0x00FFFFF1
 _AQA_BITS = 0x0FFF0FFF
+
+
+def _nothing(_step: FaultStep) -> None:
+    """Nobody is told."""
 
 
 def capabilities(options: MockOptions) -> int:
@@ -45,6 +52,8 @@ class Registers:
 
     Attributes:
         stuck: RDY never changes any more.
+        stuck_here: It does not at the step that the controller is at.
+        on_step: Told of each step before it is taken.
         fatal: CFS is set whenever the controller is enabled.
         gone: The device was removed: all registers read as ones.
     """
@@ -56,7 +65,8 @@ class Registers:
         self._cmb_offset = cmb_offset
         self._ready_at: float | None = None  # when RDY follows EN
         self._shut_down_at: float | None = None
-        self.stuck = False
+        self.stuck = self.stuck_here = False
+        self.on_step: Callable[[FaultStep], None] = _nothing
         self.fatal = False
         self.gone = False
         admin.fail = self.fail
@@ -112,11 +122,11 @@ class Registers:
         """What has become due by now: RDY following EN, the end of a shutdown."""
         if self._admin.keep_alive.expired():
             self.fail()
-        if self._ready_at is None and self._shut_down_at is None:
+        if self.gone or (self._ready_at is None and self._shut_down_at is None):
             return
         with self._machine:
-            now = time.monotonic()
-            if self._ready_at is not None and now >= self._ready_at and not self.stuck:
+            now = monotonic()
+            if self._ready_at is not None and now >= self._ready_at and not (self.stuck or self.stuck_here):
                 self._ready_at = None
                 self._follow()
             if self._shut_down_at is not None and now >= self._shut_down_at:
@@ -128,6 +138,7 @@ class Registers:
         if self.cc & 1:
             self._machine.set32(CSTS, csts | RDY)
             self._machine.run(12 + (self.cc >> 7 & 0xF), (self.cc >> 11 & 7) == 1)
+            self.on_step(FaultStep.READY)
         else:
             self._machine.set32(CSTS, csts)
 
@@ -198,8 +209,8 @@ class Registers:
         aqa = machine.get32(AQA)
         machine.create_cq(0, machine.get64(ACQ), (aqa >> 16) + 1, 0, True)
         machine.create_sq(0, 0, machine.get64(ASQ), (aqa & 0xFFF) + 1, 0)
-        self._ready_at = time.monotonic() + self._options.ready_delay
-        self.refresh()
+        self._ready_at = monotonic() + self._options.ready_delay
+        self._take_step(FaultStep.ENABLE)
 
     def _may_enable(self, cc: int) -> bool:
         aqa = self._machine.get32(AQA)
@@ -220,11 +231,17 @@ class Registers:
         rdy = self._machine.get32(CSTS) & RDY
         self._drop()
         self._machine.set32(CSTS, self._machine.get32(CSTS) & NSSRO | rdy)
-        self._ready_at = time.monotonic() + (self._options.ready_delay if rdy else 0.0)
-        self.refresh()
+        self._ready_at = monotonic() + (self._options.ready_delay if rdy else 0.0)
+        self._take_step(FaultStep.DISABLE)
 
     def _shut_down(self) -> None:
         self._set_shst(_SHUTDOWN_OCCURRING)
         self._machine.halt()
-        self._shut_down_at = time.monotonic() + self._options.shutdown_delay
+        self._shut_down_at = monotonic() + self._options.shutdown_delay
+        self._take_step(FaultStep.SHUTDOWN)
+
+    def _take_step(self, step: FaultStep) -> None:
+        self.on_step(step)
+        if self._machine.get32(CSTS) & CFS and step is not FaultStep.DISABLE:
+            self._ready_at = self._shut_down_at = None  # it comes no further
         self.refresh()

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.mock.iommu cimport IOVA_READ, IOVA_WRITE, IovaMap, iova_translate
+from aionvme.mock.rules cimport Cqe, Kept, Mark, Rule, Sqe, Torn
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
 
 cdef extern from "../mock/order.h" nogil:
@@ -88,32 +89,6 @@ cdef enum:
     FOR_PYTHON = 0x8000
 
 
-cdef struct Sqe:
-    uint8_t opcode
-    uint8_t flags           # FUSE in bits 1:0, PSDT in bits 7:6
-    uint16_t cid
-    uint32_t nsid
-    uint32_t cdw2
-    uint32_t cdw3
-    uint64_t mptr
-    uint64_t prp1
-    uint64_t prp2
-    uint32_t cdw10
-    uint32_t cdw11
-    uint32_t cdw12
-    uint32_t cdw13
-    uint32_t cdw14
-    uint32_t cdw15
-
-
-cdef struct Cqe:
-    uint32_t dw0
-    uint32_t dw1
-    uint16_t sqhd
-    uint16_t sqid
-    uint32_t cid_status     # one store makes the entry visible: CID, phase, status
-
-
 cdef struct Sq:
     bint live
     uint16_t qid
@@ -125,6 +100,7 @@ cdef struct Sq:
     uint32_t rung           # doorbell as last seen, valid or not
     uint8_t *memory         # NULL: not linear here, entries are translated one by one
     uint64_t base
+    uint16_t last_cid       # of the last completion
     uint64_t epoch          # of the map when `memory` was found
     const volatile uint32_t *doorbell   # in BAR 0, or shadowed in the host's memory
     volatile uint8_t *register
@@ -227,30 +203,6 @@ cdef struct Limits:
     uint32_t msrc
 
 
-# What is done with a command that matches; the first rule that matches has it.
-cdef enum RuleKind:
-    RULE_HOLD
-    RULE_FAIL
-
-
-cdef struct Rule:
-    uint32_t id
-    RuleKind kind
-    int32_t qid             # negative: any
-    int32_t opcode          # negative: any
-    int64_t nsid            # negative: any
-    uint64_t skip           # matches that pass before the first that is taken
-    uint64_t left           # matches that are still taken
-    uint16_t status
-
-
-cdef struct Kept:           # a command that was fetched and waits for a word
-    uint32_t rule           # 0: it is only late
-    uint16_t qid
-    uint64_t due            # when it is executed, by the machine's clock; 0: when it is told to
-    Sqe sqe
-
-
 cdef enum:
     ERRORS_KEPT = 64
 
@@ -285,6 +237,13 @@ cdef struct Arbiter:
     Sq *current
     uint32_t current_class
     uint32_t left           # of the current burst
+
+
+cdef struct Core
+
+
+# Posts a completion that something may happen to (faults.pyx).
+ctypedef void (*Watch)(Core *core, Sq *sq, const Cqe *cqe) noexcept nogil
 
 
 cdef struct Core:
@@ -322,6 +281,19 @@ cdef struct Core:
     Kept *kept              # in the order of fetching
     size_t nkept
     size_t kept_capacity
+    Watch watch             # NULL: nothing can happen to any completion
+    Mark *marks
+    size_t nmarks
+    size_t marks_capacity
+    uint32_t nbehind        # of the kept commands, those with `behind`
+    Kept *ghosts            # commands that ended for the host, and have not for the device
+    size_t nghosts
+    size_t ghosts_capacity
+    Torn torn
+    bint tearing            # `torn` is to be finished
+    uint64_t random         # state of the generator that faults are drawn by
+    uint32_t told_rule      # the rule for which `admin` waits for Python, or 0
+    int64_t cut             # bytes of data that an admin command moves, negative for all
     int *irqs               # eventfds by vector, -1 for none
     uint32_t nirqs
     uint32_t irq_mask       # INTMS, of the first 32 vectors
@@ -460,7 +432,11 @@ cdef inline void post_status(Core *core, Sq *sq, uint16_t cid, uint16_t status, 
     cqe.dw0, cqe.dw1 = dw0, dw1
     cqe.sqhd, cqe.sqid = <uint16_t>sq.head, sq.qid
     cqe.cid_status = cid | <uint32_t>status << 17
-    cq_post(core, core.cqs[sq.cqid], &cqe)
+    if core.watch != NULL:
+        core.watch(core, sq, &cqe)
+    else:
+        cq_post(core, core.cqs[sq.cqid], &cqe)
+    sq.last_cid = cid
 
 
 cdef inline void note_error(Core *core, uint16_t sqid, const Sqe *sqe, uint16_t status,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aionvme.clock import monotonic
 from aionvme.mock.feature_table import TABLE, WARNING_KELVIN, Value
 from aionvme.mock.refusal import Refused
 from aionvme.spec.errors import DecodeError
@@ -99,7 +99,7 @@ class Special:
         """As after a controller reset."""
         self._thresholds = _THRESHOLDS | self._saved_thresholds
         self._coalescing_off = {0}  # the admin queue's vector
-        self._timestamp = (0, time.monotonic(), False)
+        self._timestamp = (0, monotonic(), False)
         self.host_identifier = bytes(8)
         self.queues = (self._options.num_io_queues, self._options.num_io_queues)
         self.queues_created = False
@@ -200,15 +200,15 @@ class Special:
     def _get_timestamp(self, sqe: Sqe, select: FeatureSelect) -> int:
         """Milliseconds, and whether they are the host's (5.27.1.11)."""
         start, since, from_host = (
-            self._timestamp if select == FeatureSelect.CURRENT else (0, time.monotonic(), False)
+            self._timestamp if select == FeatureSelect.CURRENT else (0, monotonic(), False)
         )
-        now = start + int((time.monotonic() - since) * 1000) & (1 << 48) - 1
+        now = start + int((monotonic() - since) * 1000) & (1 << 48) - 1
         self._features.give(sqe, now.to_bytes(6, "little") + bytes([from_host << 1, 0]))
         return 0
 
     def _set_timestamp(self, sqe: Sqe, _nsids: list[int], _save: bool) -> int:
         start = int.from_bytes(self._features.take(sqe, 8)[:6], "little")
-        self._timestamp = (start, time.monotonic(), True)
+        self._timestamp = (start, monotonic(), True)
         return 0
 
     # -- read recovery level -----------------------------------------------------------------------------------

@@ -5,8 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
-__all__ = ["HUGE_PAGE", "PAGE", "backing_file"]
+import attrs
+
+from aionvme.errors import UsageError
+from aionvme.pci.available import available_memory
+
+__all__ = ["HUGE_PAGE", "PAGE", "DoorbellFile", "backing_file", "check_backing_file"]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -16,6 +22,40 @@ HUGE_PAGE = 2 << 20
 _MOST = 1 << 48
 
 _NO_MEMORY = (errno.ENOMEM, errno.ENOSPC, errno.EFBIG)
+
+
+@attrs.frozen
+class DoorbellFile:
+    """A file by which a process maps doorbells of a function.
+
+    Attributes:
+        fd: The descriptor.
+        offset: Where in the file they begin.
+        start: Where in BAR 0 that is.
+        nbytes: How much may be mapped, whole pages.
+    """
+
+    fd: int
+    offset: int
+    start: int
+    nbytes: int
+
+
+def check_backing_file(fd: int, nbytes: int) -> None:
+    """Looks at a file that another process made: it has so much memory, for as long as somebody has it.
+
+    Raises:
+        UsageError: It has not, or may shrink, whereupon an access would end this process (SIGBUS).
+    """
+    about = os.fstat(fd)
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0  # It is no file of memory.
+    if not stat.S_ISREG(about.st_mode) or not seals & fcntl.F_SEAL_SHRINK or about.st_size < nbytes:
+        raise UsageError(
+            f"{nbytes} bytes of memory must come by a file of as many that is sealed against shrinking"
+        )
 
 
 def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
@@ -43,9 +83,12 @@ def backing_file(nbytes: int, *, huge: bool = True) -> tuple[int, int]:
             # No pool of huge pages, or none left: ordinary pages serve as well.
             pass
     # The kernel would fill all memory, and then kill processes, before it refused.
-    available = _available_memory()
+    available = available_memory()
     if nbytes > available:
-        raise MemoryError(f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available")
+        raise MemoryError(
+            f"no memory for {nbytes} bytes of DMA memory: {available} bytes are available to this process. "
+            "Close buffers that are not needed, or raise the limit of its control group (`memory.max`)"
+        )
     try:
         return _filled_file(nbytes, 0), nbytes
     except OSError as error:
@@ -64,14 +107,3 @@ def _filled_file(nbytes: int, flags: int) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _available_memory() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * PAGE

@@ -64,7 +64,17 @@ cdef class Function:
 
     cdef volatile uint8_t *doorbell(self, size_t offset) noexcept:
         """The doorbell at an offset of BAR 0 as memory, NULL where it is none; some subclasses map doorbells alone."""
-        return self.bar + offset if self.bar != NULL else NULL
+        if self.bar != NULL:
+            return self.bar + offset
+        if self._more_bars is not None:
+            for address, nbytes, start, first in self._more_bars:
+                if first <= offset and offset + 4 <= start + nbytes:
+                    return <volatile uint8_t *><size_t>address + (offset - <size_t>start)
+        return NULL
+
+    def has_doorbell(self, size_t offset):
+        """Whether the doorbell at an offset of BAR 0 is memory."""
+        return self.doorbell(offset) != NULL
 
     cdef void kick(self) noexcept nogil:
         """Wakes the device side after a doorbell store that it would sleep through. Nothing for hardware."""
@@ -91,19 +101,34 @@ cdef class Function:
             return <size_t>self.bar + offset
         raise UsageError(f"{nbytes:#x} bytes at {offset:#x} of BAR {index} of {self.pci_dev} cannot be mapped")
 
-    def _map_more(self, int fd, uint64_t offset, size_t nbytes):
-        """For subclasses: maps a further BAR from a descriptor."""
+    def _map_more(self, int fd, uint64_t offset, size_t nbytes, size_t start=0, size_t first=-1):
+        """For subclasses: maps more from a descriptor, a further BAR or, of BAR 0 without a `bar`, doorbells alone.
+
+        Args:
+            start: Where in BAR 0 it is.
+            first: Where in BAR 0 doorbells begin; by default nowhere.
+        """
         cdef void *address = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, <long>offset)
         if address == MAP_FAILED:
             PyErr_SetFromErrno(OSError)
         if self._more_bars is None:
             self._more_bars = []
-        self._more_bars.append((<size_t>address, nbytes))
+        self._more_bars.append((<size_t>address, nbytes, start, max(start, first)))
         return <size_t>address
+
+    def doorbell_files(self):
+        """Files by which another process maps the doorbells: `DoorbellFile`s, whose descriptors the caller closes.
+
+        From the first call on, until the function is closed, the device looks for doorbells that are rung there.
+
+        Returns:
+            An empty list where that can't be had: then no other process can have a queue pair of this function.
+        """
+        return []
 
     cdef _unmap(self):
         if self._more_bars is not None:
-            for address, nbytes in self._more_bars:
+            for address, nbytes, _, _ in self._more_bars:
                 munmap(<void *><size_t>address, <size_t>nbytes)
             self._more_bars = None
         if self._mapped_here and self.bar != NULL:

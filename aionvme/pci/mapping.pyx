@@ -231,7 +231,8 @@ cdef class Mappings:
         except Exception as error:
             keep(mapped)
             return error
-        self._iova.give(mapped.iova_start, mapped.iova_nbytes)
+        if mapped.iova_nbytes:
+            self._iova.give(mapped.iova_start, mapped.iova_nbytes)
         return None
 
     cdef complain(self, object error):

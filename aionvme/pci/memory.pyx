@@ -12,7 +12,7 @@ from posix.mman cimport (
 )
 from posix.unistd cimport close
 
-from aionvme.pci.backing import backing_file
+from aionvme.pci.backing import backing_file, check_backing_file
 
 __all__ = ["SharedMemory"]
 
@@ -50,9 +50,11 @@ cdef class SharedMemory:
         nbytes: Whole pages.
         align: The address is a multiple of this power of two, at least a page.
         huge: Use 2 MiB pages where the system has some free; `nbytes` may then be more than was asked for.
+        file: The descriptor of a file of such memory that another process made, and which then is mapped.
 
     Raises:
         MemoryError: There is not that much memory or address space.
+        UsageError: `file` has less, or may shrink.
         OSError: The kernel refused.
     """
 
@@ -60,10 +62,14 @@ cdef class SharedMemory:
         self.fd = -1
         self._forks = _forks
 
-    def __init__(self, size_t nbytes, size_t align, *, bint huge=True):
+    def __init__(self, size_t nbytes, size_t align, *, bint huge=True, int file=-1):
         if self.address != NULL:
             raise RuntimeError("this memory was set up before")
-        self.fd, self.nbytes = backing_file(nbytes, huge=huge)
+        if file < 0:
+            self.fd, self.nbytes = backing_file(nbytes, huge=huge)
+        else:
+            check_backing_file(file, nbytes)
+            self.fd, self.nbytes = os.dup(file), nbytes
         self._map(align)
         if madvise(self.address, self.nbytes, MADV_DONTFORK):
             PyErr_SetFromErrno(OSError)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionvme.errors import AddressError, UsageError
 from aionvme.pci import abi
+from aionvme.pci.backing import PAGE, DoorbellFile
 from aionvme.pci.discovery import find
 from aionvme.pci.function import Function
 from aionvme.pci.host import Host
@@ -30,6 +31,8 @@ __all__ = ["VfioFunction", "open_vfio"]
 _PCI_COMMAND = 0x04
 _PCI_COMMAND_MEMORY = 0x2
 _PCI_COMMAND_MASTER = 0x4
+# In BAR 0 (NVMe over PCIe 1.0, 3.1.2).
+_DOORBELLS = 0x1000
 
 
 def open_vfio(address: PciAddress, host: Host | None = None) -> VfioFunction:
@@ -139,6 +142,19 @@ class VfioFunction(Function):
             self._map_bar(self._interface.device_fd, bar.offset, bar.size)
         except OSError as error:
             raise bar_refused(self.pci_dev, f"{error.strerror} ({bar.size} bytes)") from error
+
+    def doorbell_files(self) -> list[DoorbellFile]:
+        """The device itself, of which another process maps the doorbells: who has it can do with the device as we can.
+
+        Raises:
+            UsageError: Closed.
+            OSError: The kernel refused.
+        """
+        self._check_open()
+        fd = self._interface.device_fd
+        bar = region(self._host, fd, abi.VFIO_PCI_BAR0_REGION_INDEX)
+        start = _DOORBELLS // PAGE * PAGE
+        return [DoorbellFile(os.dup(fd), bar.offset + start, start, bar.size - start)]
 
     def map_bar(self, index: int, offset: int, nbytes: int) -> int:
         """A part of a BAR as memory: its address. It stays mapped until the function is closed.

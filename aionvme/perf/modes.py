@@ -232,7 +232,8 @@ async def _read(lane: Lane, buf: DmaBuffer, lbas: NDArray[np.uint64]) -> None:
 
 async def _compare(lane: Lane, pattern: Pattern, data: memoryview, lbas: NDArray[np.uint64]) -> None:
     size = lane.workload.io_size
-    count = max(_COMPARED_BYTES // size, 1)
+    # No more than what the device has to do meanwhile.
+    count = max(min(_COMPARED_BYTES // size, lane.workload.depth), 1)
     with data:
         for first in range(0, len(lbas), count):
             part = lbas[first : first + count]

@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from aionvme.errors import UsageError
 from aionvme.qpair.batch cimport Batch
-from aionvme.qpair.clock cimport now_ns
+from aionvme.clock cimport now_ns
 from aionvme.qpair.describe cimport ALL_DESCRIBED, Described, List
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport IN_FLIGHT, QUEUED, Request

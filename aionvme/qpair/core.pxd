@@ -2,18 +2,16 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from aionvme.qpair.request cimport Request
-from aionvme.qpair.waking cimport Waking
+from aionvme.qpair.spinning cimport Spinning
 
 
-cdef class QueuePair(Waking):
+cdef class QueuePair(Spinning):
     cdef bint delivering
     cdef bint in_turn               # the loop has called, and runs
     cdef bint batching              # one doorbell for all that a turn posted
     cdef bint closing               # someone waits for it to become idle
     cdef bint finishing             # the loop is being torn down
     cdef object refusal             # the exception that says why nothing more is taken; None while open
-    cdef uint64_t spin_ns           # longest spin of one await
-    cdef uint64_t spin_credit_ns    # what is left for spins until the loop has turned
     cdef unsigned long thread
     cdef long forks                 # a forked child has it, and may not use it
     cdef object turn                # bound method, made once
@@ -27,6 +25,7 @@ cdef class QueuePair(Waking):
     cdef list idle_waiters
     cdef double default_timeout
     cdef double abort_timeout
+    cdef uint64_t batched_ns        # when a turn last went on with batches
     cdef uint64_t next_deadline_ns
     cdef object timer
     cdef object name_
@@ -42,8 +41,6 @@ cdef class QueuePair(Waking):
     cdef int _end_turn(self) except -1
     cdef bint _polls(self) noexcept
     cdef int work(self) except -1
-    cdef bint _comes_at_once(self) noexcept
-    cdef int _spin(self) except -1
     cdef bint _loop_runs_here(self) except -1
     cdef int go_on_with_batches(self) except -1
     cdef int renew_deadline(self, Request request) except -1

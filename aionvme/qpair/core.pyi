@@ -4,7 +4,7 @@ from typing import Any, Literal, Protocol
 from typing_extensions import disjoint_base
 
 from aionvme.qpair.home import Home
-from aionvme.qpair.waking import Waking
+from aionvme.qpair.spinning import Spinning
 
 _CompletionMode = Literal["poll", "interrupt", "adaptive", "manual"]
 
@@ -14,7 +14,7 @@ class _Host(Protocol):
     def escalate(self, why: str) -> None: ...
 
 @disjoint_base
-class QueuePair(Waking):
+class QueuePair(Spinning):
     @property
     def completion(self) -> _CompletionMode: ...
     @property

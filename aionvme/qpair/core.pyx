@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Owns when a queue pair works and whom it tells: turns of the loop, interrupts, spins, cancelling, timeouts.
+"""Owns when a queue pair works and whom it tells: turns of the loop, cancelling, timeouts.
 
 One turn of a queue pair is one callback of the loop: ring the doorbell for what was posted, reap, resume a bounded
 number of tasks, post what waited for a slot, ring again, and ask for the next turn if there is anything outstanding.
@@ -16,15 +16,18 @@ from contextvars import copy_context
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from aionvme.clock cimport is_virtual, now_ns, real_ns
+from aionvme.clock import check_loop, watch
 from aionvme.errors import ControllerFailedError, QueueFullError, UsageError, WrongLoopError
 from aionvme.pci.memory cimport fork_count
 from aionvme.pci.mmio cimport aio_cpu_relax
 from aionvme.qpair.batch cimport Batch
-from aionvme.qpair.clock cimport now_ns
 from aionvme.qpair.here cimport aio_call_bare, aio_learn_loop, aio_runs_here, aio_this_thread
-from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, IN_FLIGHT, QUEUED, Request
-from aionvme.qpair.ring cimport Slot, ring_has_completion
-from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL, Waking
+from aionvme.qpair.request cimport BY_STATUS, BY_TIMEOUT, ENDED, QUEUED, Request
+from aionvme.qpair.ring cimport Slot
+from aionvme.qpair.spinning cimport Spinning
+from aionvme.qpair.waking cimport ADAPTIVE, INTERRUPT, MANUAL, POLL
+from aionvme.qpair.wrong cimport FREES_CID_AT_CANCEL
 from aionvme.qpair.home import Home
 from aionvme.qpair.poller import Poller, look_for_polls
 from aionvme.qpair.request import report
@@ -36,15 +39,13 @@ cdef object _current_task = asyncio.current_task
 cdef enum:
     RESUMES_PER_TURN = 128
     LONGEST_TIMEOUT = 1_000_000_000
-    # One await spins for at most this long, and all of them together for at most CREDIT between two turns of the loop.
-    SPIN_NS = 20_000
-    SPIN_CREDIT_NS = 100_000
-    # At first it looks so many times, and this is taken to be so long.
-    FIRST_SPINS = 64
-    FIRST_SPIN_NS = 2_000
+    # Among so many that are resumed the device is told of what they posted.
+    TOLD_PER_DOORBELL = 8
     # One turn goes on with batches for so long, and waits for so long at most for the next completion of one.
     BATCH_NS = 50_000
     BATCH_WAIT_NS = 2_000
+    # A loop that takes longer from the end of that to the next turn has other things to do.
+    LOOP_BUSY_NS = 8_000
 
 _MODES = {"poll": POLL, "interrupt": INTERRUPT, "adaptive": ADAPTIVE, "manual": MANUAL}
 _MODE_NAMES = {v: k for k, v in _MODES.items()}
@@ -59,7 +60,7 @@ cdef inline int _check_thread(QueuePair qp) except -1:
     return 0
 
 
-cdef class QueuePair(Waking):
+cdef class QueuePair(Spinning):
     """A submission and a completion queue of one controller, belonging to one loop (or thread).
 
     Made by the controller: `Controller.alloc_io_qpair` for I/O, and one of its own for admin commands.
@@ -72,11 +73,12 @@ cdef class QueuePair(Waking):
 
     def __init__(self, *, completion="poll", loop=None, host=None, irq_fd=-1, default_timeout=0.0, abort_timeout=5.0,
                  loop_timeout=5.0, batching=None, name=None, **rings):
-        Waking.__init__(self, **rings)
+        check_loop(loop)
+        Spinning.__init__(self, **rings)
         self.loop = loop
         self.home = Home(loop, loop_timeout)
         self.host = host
-        self.mode = _MODES[completion]
+        self.set_mode(_MODES[completion])
         self.irq_fd = -1
         self.default_timeout = default_timeout or 0.0
         self.abort_timeout = abort_timeout
@@ -84,7 +86,6 @@ cdef class QueuePair(Waking):
         self.thread = aio_this_thread()
         self.forks = fork_count()
         self.name_ = name or self.describe()
-        self.spin_ns = SPIN_NS if self.mode in (POLL, ADAPTIVE) else 0
         self.idle_waiters = []
         self.turn = self._turn
         self.context = copy_context()
@@ -97,6 +98,7 @@ cdef class QueuePair(Waking):
             self.debug = loop.get_debug()
             self.poller = Poller(self, self.name_)
         self.use_interrupt(irq_fd)
+        watch(self.has_news)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -197,20 +199,18 @@ cdef class QueuePair(Waking):
                     self.ended_tail = None
                 request.in_backlog = False
                 request.tell(directly)
+                if told % TOLD_PER_DOORBELL == 0 and self.batching:
+                    # The device begins while others are told.
+                    self.ring_doorbells()
         except BaseException:
             if request.has_waiters():
-                self._put_back(request)
+                request.next, self.ended_head, request.in_backlog = self.ended_head, request, True
+                if self.ended_tail is None:
+                    self.ended_tail = request
             raise
         finally:
             self.delivering = False
         return told
-
-    def _put_back(self, Request request):
-        request.in_backlog = True
-        request.next = self.ended_head
-        self.ended_head = request
-        if self.ended_tail is None:
-            self.ended_tail = request
 
     def _deliver_all(self, bint directly):
         self.deliver(0xFFFFFFFF, directly)
@@ -252,7 +252,7 @@ cdef class QueuePair(Waking):
     def _turn(self):
         self.scheduled = False
         self.turns += 1
-        self.spin_credit_ns = SPIN_CREDIT_NS
+        self.renew_credit()
         try:
             self.in_turn = True
             self.work()
@@ -268,26 +268,33 @@ cdef class QueuePair(Waking):
             found = self.reap(self.ring.depth)
             if found or left == RESUMES_PER_TURN:
                 self.note_found(found)
-            if found:
-                if self.batches:
-                    self.go_on_with_batches()
-            elif self.ended_head is None:
+            if found and self.batches:
+                self.go_on_with_batches()
+                self.deliver(left, True)
                 break
-            left -= self.deliver(left, True)
+            if not found and self.ended_head is None and (left == RESUMES_PER_TURN or not self.more_comes()):
+                # Who was told may have submitted what ends sooner than a turn of the loop takes.
+                break
+            left -= max(self.deliver(left, True), 1)
         return 0
 
     cdef int go_on_with_batches(self) except -1:
-        """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands."""
-        cdef uint64_t begun = now_ns(), now = begun, waits_since = begun
+        """Posts and reaps for a while, unless someone is to be told: what a turn costs is shared by many commands.
+
+        It waits for the next completion only where the loop has nothing else to do: where it came back at once.
+        """
+        cdef uint64_t begun = real_ns(), now = begun, waits_since = begun
+        cdef uint64_t patience = BATCH_WAIT_NS if begun - self.batched_ns < LOOP_BUSY_NS else 0
         while self.batches and self.ended_head is None and now - begun < BATCH_NS:
             self.ring_doorbells()
             if self.reap(self.ring.depth):
-                waits_since = now_ns()
-            elif now - waits_since >= BATCH_WAIT_NS:
+                waits_since = real_ns()
+            elif now - waits_since >= patience:
                 break
             else:
                 aio_cpu_relax()
-            now = now_ns()
+            now = real_ns()
+        self.batched_ns = now
         return 0
 
     cdef int _end_turn(self) except -1:
@@ -301,55 +308,12 @@ cdef class QueuePair(Waking):
 
     cdef bint _polls(self) noexcept:
         # Whether the next turn is wanted although no one asked for it: something may complete, and no interrupt tells.
-        if self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT:
+        if (self.ring.outstanding == self.standing or self.broken or self.muted or self.mode == INTERRUPT
+                or is_virtual()):
             return False
         return self.mode != ADAPTIVE or self.worth_polling()
 
     # -- looking for completions inside a task, or without a loop -----------------------------------------------------
-
-    cdef int about_to_wait(self, Request request) except -1:
-        """A lone command is worth a short spin: one device round trip, and no turn of the loop."""
-        if self.ring.outstanding != self.standing + 1 or request.state != IN_FLIGHT or request.in_flight != 1:
-            return 0
-        if self.muted:
-            return 0
-        if not self.spin_ns or self.spin_credit_ns < self.spin_ns or self.broken:
-            return 0
-        if self.mode == ADAPTIVE and not self.comes_soon():
-            return 0
-        self.ring_doorbells()
-        self.note_found(0)
-        if not self._comes_at_once():
-            self._spin()
-        if ring_has_completion(&self.ring):
-            self.note_found(self.reap(1))
-        return 0
-
-    cdef bint _comes_at_once(self) noexcept:
-        # Most do, and then letting go of the GIL and asking for the time would take longer than the device.
-        cdef int _
-        self.spin_credit_ns -= FIRST_SPIN_NS
-        for _ in range(FIRST_SPINS):
-            if ring_has_completion(&self.ring):
-                return True
-            aio_cpu_relax()
-        return False
-
-    cdef int _spin(self) except -1:
-        cdef uint64_t begun = now_ns(), now = begun
-        cdef int _
-        with nogil:
-            while now - begun < self.spin_ns:
-                for _ in range(16):
-                    if ring_has_completion(&self.ring):
-                        break
-                    aio_cpu_relax()
-                else:
-                    now = now_ns()
-                    continue
-                break
-        self.spin_credit_ns -= min(now_ns() - begun, self.spin_credit_ns)
-        return 0
 
     cdef bint _loop_runs_here(self) except -1:
         return aio_runs_here(<PyObject *>self.loop) or aio_call_bare(<PyObject *>_get_running_loop) is self.loop
@@ -361,8 +325,7 @@ cdef class QueuePair(Waking):
             max_completions: At most so many; 0 for all that are there.
 
         Returns:
-            How many completions were reaped. Called from within a callback it reaps nothing and returns 0. What a
-            callback raises goes to the loop's exception handler.
+            How many were reaped; from within a callback none. What a callback raises the loop's handler is told.
         """
         cdef int count
         cdef bint directly
@@ -401,6 +364,9 @@ cdef class QueuePair(Waking):
             self.unqueue(request)
             self.post_no_more(request)
         if request.in_flight == 0:
+            return self.finish_by_host(request)
+        if FREES_CID_AT_CANCEL:
+            self.drop_pieces(request)
             return self.finish_by_host(request)
         request.deadline_ns = now_ns() + <uint64_t>(self.abort_timeout * 1e9)
         self.arm(request.deadline_ns)
@@ -502,6 +468,6 @@ cdef class QueuePair(Waking):
             # The admin queue pair cannot be allocated anew; after a reset it can be believed again.
             self.refusal = error
         report(self.loop, text, error, None, None)
-        if self.host is not None:
+        if self.host is not None and (self.ring.outstanding or self.ring.qid == 0):
             self.host.escalate(text)
         return 0

@@ -12,8 +12,8 @@ from aionvme.qpair.transfer cimport new_request
 from aionvme.spec.opcodes import NvmOpcode
 
 cdef extern from "../qpair/shortcut.h":
-    void aio_set_short_way(void *way, object qp_type, object ns_type)
-    void aio_shorten(int which, object function, uint8_t opcode, uint8_t most)
+    void aio_set_short_way(void *way, object ns_type)
+    int aio_shorten(int which, object method, uint8_t opcode, uint8_t most) except -1
 
 cdef uint8_t OP_FLUSH = int(NvmOpcode.FLUSH)
 cdef uint8_t OP_WRITE = int(NvmOpcode.WRITE)
@@ -213,9 +213,9 @@ cdef class IoQueuePair(ReservingQueuePair):
         await self.close()
 
 
-aio_set_short_way(<void *>submit_plain, IoQueuePair, Namespace)
+aio_set_short_way(<void *>submit_plain, Namespace)
 # The arguments up to nblocks, or up to cb_arg.
-aio_shorten(0, IoQueuePair.read, OP_READ, 5)
-aio_shorten(1, IoQueuePair.submit_read, OP_READ, 7)
-aio_shorten(2, IoQueuePair.write, OP_WRITE, 5)
-aio_shorten(3, IoQueuePair.submit_write, OP_WRITE, 7)
+aio_shorten(0, IoQueuePair.read, OP_READ, 4)
+aio_shorten(1, IoQueuePair.submit_read, OP_READ, 6)
+aio_shorten(2, IoQueuePair.write, OP_WRITE, 4)
+aio_shorten(3, IoQueuePair.submit_write, OP_WRITE, 6)

@@ -9,7 +9,7 @@ from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from aionvme.pci.dma cimport DmaBuffer
-from aionvme.qpair.clock cimport soon_ns
+from aionvme.clock cimport soon_ns
 from aionvme.qpair.core cimport QueuePair
 from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.request cimport IN_FLIGHT, Request, take_request

@@ -48,7 +48,7 @@ enum { AIO_RESUMED, AIO_ENTERED, AIO_RAISED };
 static PyTypeObject *aio_task_type;
 static PyMethodDef *aio_wakeup;
 
-/* Whether a done-callback is a task's own. `wakeup` is its name in Modules/_asynciomodule.c. */
+/* Whether a done-callback is a task's own: TaskWakeupDef of Modules/_asynciomodule.c, under the names that it has had. */
 static inline int aio_is_wakeup(PyObject *callback)
 {
     PyMethodDef *method;
@@ -58,7 +58,8 @@ static inline int aio_is_wakeup(PyObject *callback)
     method = ((PyCFunctionObject *)callback)->m_ml;
     if (method == aio_wakeup)
         return 1;
-    if (method->ml_flags != METH_O || strcmp(method->ml_name, "wakeup") != 0
+    if (method->ml_flags != METH_O
+        || (strcmp(method->ml_name, "task_wakeup") != 0 && strcmp(method->ml_name, "wakeup") != 0)
         || !Py_IS_TYPE(PyCFunction_GET_SELF(callback), aio_task_type))
         return 0;
     aio_wakeup = method;
@@ -105,7 +106,8 @@ static inline int aio_call_back(PyObject *callback, PyObject *argument, PyObject
 
 /* -- taking again ------------------------------------------------------------------------------------------------- */
 
-enum { AIO_KEPT_MOST = 1024 };
+/* Of what is in flight on 64 queue pairs at 64 each none is made anew; they take some megabytes. */
+enum { AIO_KEPT_MOST = 4096 };
 
 static PyObject *aio_kept[AIO_KEPT_MOST];
 static int aio_kept_count;

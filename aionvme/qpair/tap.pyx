@@ -9,7 +9,7 @@ in one place; completions when they were judged to be ours, while the device's d
 from cpython.exc cimport PyErr_SetInterrupt
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from aionvme.qpair.clock cimport now_ns
+from aionvme.clock cimport now_ns
 from aionvme.qpair.ring cimport CQE_BYTES, SQE_BYTES, Cqe, Ring
 
 

@@ -16,7 +16,7 @@ from aionvme.spdk.memory import REGISTRY
 from aionvme.spdk.structures import spdk_nvme_ctrlr_opts, spdk_nvme_transport_id
 
 if TYPE_CHECKING:
-    from aionvme.connect import Address
+    from aionvme.connecting import Address
 
     Answer = int | Coroutine[Any, Any, int]
 

@@ -1,7 +1,7 @@
-"""Owns what all tiers share: the loops a test runs on, the look for leaks, and the rule against skips.
+"""Owns what all tiers share: the loops a test runs on, the look for leaks, quick runs, and the rule against skips.
 
-A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop; it needs no other mark. One marked
-`asyncio` runs on asyncio's own loop.
+A coroutine marked `anyloop` runs on asyncio's own loop and on uvloop, one marked `virtual` on a loop with a virtual
+clock; these need no other mark. One marked `asyncio` runs on asyncio's own loop.
 
 With AIONVME_NO_SKIPS set, a run in which a test was skipped has failed: CI has all that the tests need.
 """
@@ -19,6 +19,8 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from aionvme.testing import VirtualLoop
+from aionvme.tests import quick
 from aionvme.tests.leaks import Census, settle
 
 if TYPE_CHECKING:
@@ -27,27 +29,71 @@ if TYPE_CHECKING:
 # So that a journey's failed assertion says what it compared.
 pytest.register_assert_rewrite("aionvme.tests.journeys")
 
+LEFT_OUT = pytest.StashKey[int]()
 NO_SKIPS = bool(os.environ.get("AIONVME_NO_SKIPS"))
 ASYNCIO: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+VIRTUAL: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {"virtual": VirtualLoop}
 ANY_LOOP = {**ASYNCIO, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of quick runs."""
+    parser.addoption(
+        "--quick", action="store_true", help="leave out what aionvme/tests/quick.py says, for CI"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks of quick runs, and say whether this is one."""
+    quick.begin(quick=config.getoption("quick"))
+    for marker in quick.MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a quick run does not have, before tests are shared out to guests; pytest counts it."""
+    if config.getoption("quick"):
+        left_out = quick.left_out(items)
+        config.hook.pytest_deselected(items=left_out)
+        gone = frozenset(left_out)
+        items[:] = [item for item in items if item not in gone]
+        _tell_left_out(config, len(left_out))
+
+
+def _tell_left_out(config: pytest.Config, count: int) -> None:
+    config.stash[LEFT_OUT] = count
+    # Of a worker of xdist, which sends it on when it ends.
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = count
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take from a worker of xdist what it has left out: each collects for itself, and all the same."""
+    if (count := getattr(node, "workeroutput", {}).get("left_out")) is not None:
+        node.config.stash[LEFT_OUT] = count
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tell pytest-asyncio the loops of one test."""
+    if item.get_closest_marker("virtual") is not None:
+        return VIRTUAL
     return ASYNCIO if item.get_closest_marker("anyloop") is None else ANY_LOOP
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
-    """Let `anyloop` imply `asyncio`, which pytest-asyncio looks for in strict mode."""
+    """Let `anyloop` and `virtual` imply `asyncio`, which pytest-asyncio looks for in strict mode."""
     function = getattr(obj, "__func__", obj)
     if not inspect.iscoroutinefunction(inspect.unwrap(function)) or not collector.funcnamefilter(name):
         return
     marks = {mark.name for mark in getattr(function, "pytestmark", ())}
     marks |= {mark.name for mark in collector.iter_markers()}
-    if "anyloop" in marks and "asyncio" not in marks:
+    if marks & {"anyloop", "virtual"} and "asyncio" not in marks:
         pytest.mark.asyncio(function)
 
 
@@ -84,7 +130,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Say why such a run has failed."""
+    """Say what a quick run has left out, and why a run with skipped tests has failed."""
+    if config.getoption("quick"):
+        count = config.stash.get(LEFT_OUT, 0)
+        terminalreporter.write_line(
+            f"quick run: `make full` has {count} tests more, and more examples of each property"
+        )
     if NO_SKIPS and (count := _skipped(config)):
         terminalreporter.write_line(f"FAILED: {count} skipped, and AIONVME_NO_SKIPS is set", red=True)
 

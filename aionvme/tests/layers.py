@@ -15,26 +15,29 @@ SUFFIXES = (".py", ".pyi", ".pyx", ".pxd")
 # The package itself, as `import aionvme` and `from aionvme import connect` reach it.
 TOP = "__init__"
 
-_BELOW_MOCK = frozenset({"spec", "errors", "pci"})
+_BELOW_MOCK = frozenset({"spec", "errors", "clock", "pci"})
 _LAYERS = _BELOW_MOCK | {"trace", "qpair", "admin", "mock"}
-_USER = _LAYERS | {"connect", TOP}
+_USER = _LAYERS | {"connecting", TOP}
 # Layer -> what it may import besides itself. What is not in the table belongs to no layer.
 ALLOWED: dict[str, frozenset[str]] = {
     "spec": frozenset(),
     "errors": frozenset({"spec"}),
+    "clock": frozenset({"errors"}),
     "pci": frozenset({"spec", "errors"}),
     "trace": frozenset({"spec", "errors"}),
-    "qpair": frozenset({"spec", "errors", "pci"}),
-    "admin": frozenset({"spec", "errors", "pci", "trace", "qpair"}),
+    "qpair": _BELOW_MOCK,
+    "admin": _BELOW_MOCK | {"trace", "qpair"},
     "mock": _BELOW_MOCK,
-    "connect": _LAYERS,
+    "connecting": _LAYERS,
+    "sharing": _BELOW_MOCK | {"qpair", "admin"},
     "pi": frozenset({"spec", "errors"}),
-    TOP: _LAYERS | {"connect"},
+    TOP: _LAYERS | {"connecting", "sharing"},
     "spdk": _USER,
     "perf": _USER | {"pi"},
     "replay": _USER,
     "cli": _USER | {"perf", "replay"},
     "pytest_plugin": _USER,
+    "testing": frozenset({"clock"}),
 }
 # These drive the mock as they drive any other function. An address is text that may begin with "mock:".
 BLIND_TO_MOCK = ("pci", "qpair", "admin")

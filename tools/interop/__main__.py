@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     setup.add_argument("--refresh", action="store_true", help="take newer packages if Debian has some")
     setup.set_defaults(action=_setup)
     test = actions.add_parser("test", help="set up, then run the tests")
+    test.add_argument("--quick", action="store_true", help="one way to reach the controller, not all of them")
     test.add_argument(
         "arguments", nargs="*", metavar="-- PYTEST ARGUMENTS", help=f"of {TESTS} if they name no tests"
     )
@@ -58,7 +59,8 @@ def _test(options: argparse.Namespace) -> int:
         say(f"NOTE: the tests in the guest are skipped: {error}")
         state = str(error)
     # xdist's workers would each begin a guest of their own.
-    words = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-v", *options.arguments]
+    words = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-v", *["--quick"] * options.quick]
+    words += options.arguments
     if not any(Path(word.partition("::")[0]).exists() for word in options.arguments):
         words.append(TESTS)
     environment = os.environ | {"AIONVME_INTEROP": state}

@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     test = actions.add_parser("test", help="boot, run the guest's tests, then the host's checks")
     _machine_options(test, "test")
     test.add_argument("--python", type=Path, default=Path(sys.executable), help="runs pytest in both places")
+    test.add_argument("--quick", action="store_true", help="each test once, in one of its circumstances")
     test.add_argument("--allow-skips", action="store_true", help="do not fail when a test was skipped")
     test.add_argument("--guests", type=int, choices=(1, 2), default=min(2, os.cpu_count() or 1),
                       help="two share the tier (default: %(default)s); tests that are named run in one")  # fmt: skip
@@ -71,7 +72,7 @@ def _machine_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--accel", default="tcg,thread=multi", help="QEMU's accelerator (default: %(default)s)"
     )
-    parser.add_argument("--timeout", type=float, default=1800.0, metavar="SECONDS", help="for the whole boot")
+    parser.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="for the whole boot")
 
 
 def _machine(options: argparse.Namespace) -> Machine:
@@ -114,7 +115,12 @@ def _test(options: argparse.Namespace) -> int:
             return pair.run(options.argv, options.name)
         machine = boot.Boot(_machine(options), chosen, folder, options.timeout)
         return suite.run(
-            machine, options.python, options.arguments, part=options.part, allow_skips=options.allow_skips
+            machine,
+            options.python,
+            options.arguments,
+            part=options.part,
+            quick=options.quick,
+            allow_skips=options.allow_skips,
         )
 
 

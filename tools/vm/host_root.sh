@@ -13,3 +13,4 @@ mkdir -p $root/dev/pts $root/dev/shm $root/dev/hugepages
 mount -t devpts devpts $root/dev/pts
 mount -t tmpfs tmpfs $root/dev/shm
 mount -t hugetlbfs hugetlbfs $root/dev/hugepages
+mount -t cgroup2 cgroup2 $root/sys/fs/cgroup

@@ -62,6 +62,7 @@ def run(
     arguments: Sequence[str],
     *,
     part: int | None = None,
+    quick: bool = False,
     allow_skips: bool = False,
 ) -> int:
     """Run the tests in the guest, then the host's part on what the guest has left; return an exit status.
@@ -71,12 +72,13 @@ def run(
         python: the interpreter for both parts; it has pytest.
         arguments: pytest's, for the guest; the whole tier if there are none.
         part: which of two parts of the tests to run; all if there is none.
+        quick: leave out what a quick run does (aionvme/tests/quick.py).
         allow_skips: do not count a skipped test as a failure.
 
     Raises:
         VmError: the guest gave no result.
     """
-    chosen = list(arguments) or [TESTS]
+    chosen = [*["--quick"] * quick, *(arguments or [TESTS])]
     environment = {"AIONVME_VM_PART": str(part)} if part else {}
     guest_status = boot.run(in_host_root(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), environment))
     guest = Count.read(boot.share / "guest.xml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.errors import UsageError
+from aionvme.mock.bar_file import sealed_file
 from aionvme.mock.client_memory import ClientMemory, guard
 from aionvme.mock.serving.irqs import Irqs
 from aionvme.pci import abi
@@ -81,7 +81,7 @@ class ServedDevice:
         guard()
         self._machine.set_peer(peer)
         if self._shared is not None:
-            self._bar_fd = _sealed_file(self._shared.offset + self._shared.nbytes)
+            self._bar_fd = sealed_file(self._shared.offset + self._shared.nbytes)
             with self._machine:
                 self._machine.share_bar(self._bar_fd, self._shared.offset, self._shared.nbytes)
                 self._machine.set_polled(self._rung)
@@ -217,15 +217,3 @@ class ServedDevice:
             self._num_remote -= 1
         else:
             memory.close()
-
-
-def _sealed_file(nbytes: int) -> int:
-    """Memory that a client may map and write, and never shrink under us."""
-    fd = os.memfd_create("aionvme-bar", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(fd, nbytes)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd

@@ -7,6 +7,7 @@ writes go nowhere, and what else is asked for raises `ControllerLostError`.
 """
 
 import errno
+import os
 import struct
 import warnings
 from functools import partial
@@ -18,7 +19,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from aionvme.errors import AddressError, ControllerLostError, UsageError
 from aionvme.pci import abi
-from aionvme.pci.backing import PAGE
+from aionvme.pci.backing import PAGE, DoorbellFile
 from aionvme.pci.function cimport Function
 from aionvme.pci.memory cimport fork_count
 from aionvme.pci.mmio cimport aio_mmio_read32, aio_mmio_write32
@@ -62,7 +63,6 @@ cdef class VfioUserFunction(Function):
     cdef Link _link
     cdef object _client
     cdef uint64_t _bar_bytes
-    cdef list _areas                # (start, end, address) of what is mapped of BAR 0 from the doorbells on
     cdef object _config_bytes
     cdef dict _mapped
     cdef bint _can_reset
@@ -79,7 +79,7 @@ cdef class VfioUserFunction(Function):
         super().__init__(pci_dev)
         self._client, self._link = client, client.link
         self._forks = fork_count()
-        self._areas, self._mapped, self._kinds = [], {}, []
+        self._mapped, self._kinds = {}, []
         self._num_irqs = self._config_bytes = 0
         try:
             self._start()
@@ -132,8 +132,7 @@ cdef class VfioUserFunction(Function):
         self._bar_bytes = bar.size
         for area in bar.areas:
             if area.start + area.size > DOORBELLS:
-                address = self._map_more(area.fd, area.offset, area.size)
-                self._areas.append((area.start, area.start + area.size, address))
+                self._map_more(area.fd, area.offset, area.size, area.start, DOORBELLS)
 
     # -- registers -----------------------------------------------------------------------------------------------------
 
@@ -152,12 +151,12 @@ cdef class VfioUserFunction(Function):
         """Whether the first doorbells are memory that the server shares."""
         return self.doorbell(DOORBELLS) != NULL
 
-    cdef volatile uint8_t *doorbell(self, size_t offset) noexcept:
-        if offset >= DOORBELLS and self._areas is not None:
-            for start, end, address in self._areas:
-                if start <= offset and offset + 4 <= end:
-                    return <volatile uint8_t *><size_t>address + (offset - <size_t>start)
-        return NULL
+    def doorbell_files(self):
+        """Files by which another process maps the doorbells, as far as the server shares them."""
+        self._check_open()
+        with self._client.region(BAR0) as bar:
+            return [DoorbellFile(os.dup(area.fd), area.offset, area.start, area.size)
+                    for area in bar.areas if area.start + area.size > DOORBELLS]
 
     cdef int _check(self, size_t offset, size_t width) except -1:
         self._check_open()
@@ -478,7 +477,6 @@ cdef class VfioUserFunction(Function):
         if self._forks == fork_count():
             self._quiesce()
         Function.close(self)
-        self._areas = []
         self._link.close()
         self._mapped.clear()
 

@@ -9,7 +9,7 @@ from aionvme.mock import MockController
 from aionvme.spec.opcodes import AdminOpcode, FeatureId
 from aionvme.spec.status import StatusCode
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 
 async def test_a_refusal_leaves_the_controllers_own() -> None:

@@ -19,7 +19,7 @@ import aionvme
 from aionvme.mock import MockController
 from aionvme.tests.flow.support import Rig, fetched, kinds, rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 Make = Callable[[Rig], tuple[Any, ...]]
 USAGE = aionvme.UsageError

@@ -19,7 +19,7 @@ from aionvme.pci.device import PciDevice
 from aionvme.tests.flow.support import CREATE_CQ, IDENTIFY, SET_FEATURES, closed_rig, rig, turns, until
 from aionvme.tests.leaks import Census
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 MiB = 1 << 20
 CC, CSTS, AQA, ASQ, ACQ = 0x14, 0x1C, 0x24, 0x28, 0x30

@@ -17,7 +17,7 @@ from aionvme.spec.security import LockdownInterface, LockdownScope
 from aionvme.spec.virtualization import VirtualizationAction
 from aionvme.tests.flow.support import rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 MAILBOX = 0xF0
 

@@ -31,7 +31,7 @@ from aionvme.spec.opcodes import FeatureId, LogPageId
 from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.support import IDENTIFY, Recorder, Rig, bare_admin, fetched, kinds, rig, turns, until
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 EVENT, LOG = 0x0C, 0x02
 

@@ -32,6 +32,7 @@ def test_every_example_is_tested() -> None:
         "many_reads.py",
         "nvme_manage.py",
         "reservation.py",
+        "shared.py",
         "spdk_port.py",
         "test_drive.py",
         "test_legacy_callbacks.py",
@@ -66,6 +67,15 @@ def test_many_reads() -> None:
     ended = _run("many_reads.py")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [line.split()[0] for line in ended.stdout.splitlines()] == ["gathered", "workers", "one_by_one"]
+
+
+def test_shared() -> None:
+    """Both of its processes read from one drive."""
+    ended = _run("shared.py")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    *each, last = ended.stdout.splitlines()
+    assert sorted(line.split(":")[0] for line in each) == ["process 0", "process 1"]
+    assert last == "2 of 2 processes have read"
 
 
 def test_hotplug() -> None:

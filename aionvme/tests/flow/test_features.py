@@ -45,7 +45,7 @@ from aionvme.spec.opcodes import FeatureId
 from aionvme.spec.vendors import REGISTRY, Vendor, VendorFeature
 from aionvme.tests.flow.support import rig, until
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 ALL = 0xFFFFFFFF
 

@@ -1,6 +1,6 @@
 """The journeys on the mock: both loops, both block sizes, all metadata, with and without weighted round robin.
 
-Each runs in this process, and by way of a socket.
+Each runs in this process, and by way of a socket. A quick run has one loop and one block size, or layout, of each.
 """
 
 from __future__ import annotations
@@ -30,16 +30,25 @@ from aionvme.tests.vm.manifest import Manifest, Record, mismatches
 MIB = 1 << 20
 SIZE = 64 * MIB
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [
+    pytest.mark.anyloop,
+    pytest.mark.spread("loop", "block_size", "layout"),
+    pytest.mark.usefixtures("no_leaks"),
+]
+# By way of a socket doorbells are rung in one way for each block size.
+DOORBELLS = {512: "mapped", 4096: "message"}
 
 
-@pytest.fixture(
-    params=[(512, HERE), (4096, HERE), (512, "mapped"), (4096, "message")], ids=lambda kind: f"{kind}"
-)
-def kind(request: pytest.FixtureRequest) -> tuple[int, str]:
+@pytest.fixture(params=[512, 4096])
+def block_size(request: pytest.FixtureRequest) -> int:
+    """Bytes in a block of the device."""
+    return int(request.param)
+
+
+@pytest.fixture(params=["here", "on a socket"])
+def kind(request: pytest.FixtureRequest, block_size: int) -> tuple[int, str]:
     """Bytes in a block of the device, and where it is."""
-    block_size, place = request.param
-    return block_size, place
+    return block_size, HERE if request.param == "here" else DOORBELLS[block_size]
 
 
 @contextmanager

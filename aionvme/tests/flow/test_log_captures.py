@@ -21,7 +21,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.support import rig, until
 from aionvme.tests.flow.test_log_pages import asked, device
 
-pytestmark = pytest.mark.anyloop
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop")]
 
 LOG = AdminOpcode.GET_LOG_PAGE
 BLOCK = 512

@@ -21,7 +21,7 @@ from aionvme.spec.opcodes import AdminOpcode, LogPageId
 from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.support import rig
 
-pytestmark = pytest.mark.anyloop
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop")]
 
 MIB = 1 << 20
 RAE = 1 << 15

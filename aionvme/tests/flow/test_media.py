@@ -14,7 +14,7 @@ from aionvme.spec.logs.health import SanitizeState, SelfTestResultCode
 from aionvme.tests.flow.io.spoken import spelled
 from aionvme.tests.flow.support import rig, until
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 MIB = 1 << 20
 LONG = 1000.0  # seconds of the mock's clock

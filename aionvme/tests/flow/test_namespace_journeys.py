@@ -12,7 +12,7 @@ from aionvme.mock import MockController
 from aionvme.tests.flow.places import PLACES, addressed
 from aionvme.tests.journeys.namespaces import NAMESPACES
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 
 @pytest.mark.parametrize("place", PLACES)

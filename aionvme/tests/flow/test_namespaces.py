@@ -16,7 +16,7 @@ from aionvme.spec.opcodes import Cns
 from aionvme.tests.flow.io.spoken import spelled
 from aionvme.tests.flow.support import PATIENCE, rig, until
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 MIB = 1 << 20
 Spec = aionvme.NamespaceSpec

@@ -12,7 +12,7 @@ from aionvme.mock import MockController
 from aionvme.qpair.request import Completion
 from aionvme.spec.opcodes import AdminOpcode, Cns
 
-pytestmark = pytest.mark.anyloop
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop")]
 
 
 async def _serials(ctrlr: aionvme.Controller, times: int) -> list[str]:

@@ -11,7 +11,7 @@ from aionvme.mock import MockController
 from aionvme.tests.flow.support import IDENTIFY, READ, fetched, rig, until
 from aionvme.tests.flow.threads.elsewhere import elsewhere, there
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 KiB = 1 << 10
 

@@ -1,4 +1,4 @@
-"""What is not to happen to a user's data and process: shown data, a forked child that drives, resources that run out."""
+"""What is not to happen to data and process: data that is shown, a forked child that drives, resources that run out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_few_descriptors() -> None:
                     await _reads(mock)
                     ended.append("well")
                 except OSError as error:
-                    assert error.errno == errno.EMFILE
+                    assert error.errno == errno.EMFILE  # noqa: PT017
                     ended.append(str(error))
             assert await before.leaked() == []
         assert "ulimit -n" in ended[0] and str(mock.pci_dev) in ended[0]

@@ -18,7 +18,7 @@ import aionvme
 from aionvme.mock import MockController
 from aionvme.tests.flow.support import BLOCK, kinds
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 FAILED = aionvme.ControllerFailedError
 DEPTH = 32

@@ -20,7 +20,7 @@ from aionvme.spec.vendors import REGISTRY
 from aionvme.tests.flow.support import rig
 from aionvme.tests.flow.test_log_pages import NO_LIST, asked, device
 
-pytestmark = pytest.mark.anyloop
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop")]
 
 INTEL_PAGES: tuple[tuple[int, type], ...] = (
     (IntelLogPageId.DIRECTORY, intel.IntelLogDirectory),

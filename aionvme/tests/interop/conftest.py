@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(2 * SECONDS))
 
 
+def each_way(names: Iterable[str]) -> list[Any]:
+    """These of `WAYS` as values of a parameter: a quick run has the one that a user gets."""
+    return [name if name == "default" else pytest.param(name, marks=pytest.mark.exhaustive) for name in names]
+
+
 @pytest.fixture(scope="session")
 def set_up() -> None:
     """There is all that a guest takes."""
@@ -61,7 +67,7 @@ def set_up() -> None:
         pytest.skip(f"no guest with QEMU's vfio-user-pci: {STATE}")
 
 
-@pytest.fixture(scope="session", params=WAYS)
+@pytest.fixture(scope="session", params=each_way(WAYS))
 def linux(
     request: pytest.FixtureRequest, set_up: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guest]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import aionvme
-from aionvme.tests.interop.conftest import SECONDS
+from aionvme.tests.interop.conftest import SECONDS, each_way
 from aionvme.tests.interop.serving import WAYS, served
 from tools.interop import guest
 from tools.interop.machine import Machine
@@ -24,7 +24,7 @@ sleep 600
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("way", ["default", "asked"])
+@pytest.mark.parametrize("way", each_way(["default", "asked"]))
 async def test_a_guest_may_die_in_mid_io(set_up: None, way: str, tmp_path: Path) -> None:
     """The server outlives a guest that dies while it writes, and the next driver writes and reads as if nothing was."""
     with served(tmp_path, WAYS[way]) as server:

@@ -42,11 +42,12 @@ def attempt(address: str, uid: int | None, memlock: int | None) -> Attempt:
     if memlock is not None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (memlock, memlock))
     if uid is not None:
-        _become(uid)
+        become(uid)
     return _attempt(address)
 
 
-def _become(uid: int) -> None:
+def become(uid: int) -> None:
+    """Be this user from now on, without any capability."""
     # From inside the interpreter, since that may be in a folder that others can't enter.
     os.setgroups([])
     os.setresgid(uid, uid, uid)

@@ -23,6 +23,8 @@ PLACE = os.environ.get("AIONVME_VM", "")
 SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
 PART = int(os.environ.get("AIONVME_VM_PART", "0"))
 INTERFACES = ("group", "iommufd")
+# Parameters by which a test is repeated in other circumstances: a quick run has each test in one of them.
+SPREAD = ("iommu", "function", "name", "nsid", "turn")
 DEVICES = Path("/sys/bus/pci/devices")
 ABI = Path(__file__).parents[3] / ".vm/abi-6.12.json"
 
@@ -116,12 +118,13 @@ class Machine:
 
 def _function(entry: dict[str, Any]) -> NvmeFunction:
     namespaces = tuple(
-        NvmeNamespace(Path(each["image"]), _options(each["options"])) for each in entry["namespaces"]
+        NvmeNamespace(Path(each["image"]), parse_options(each["options"])) for each in entry["namespaces"]
     )
     return NvmeFunction(**{**entry, "namespaces": namespaces})
 
 
-def _options(text: str) -> dict[str, int]:
+def parse_options(text: str) -> dict[str, int]:
+    """What QEMU is told of a namespace's blocks, "ms=8,pi=1", by name."""
     pairs = [word.partition("=") for word in text.split(",") if word]
     return {name: int(value) for name, _, value in pairs}
 
@@ -129,6 +132,11 @@ def _options(text: str) -> dict[str, int]:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line("markers", "vm_host: runs on the host, after the guest has powered off")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have quick runs take each test with one kernel interface and one drive, in turn."""
+    item.add_marker(pytest.mark.spread(*SPREAD))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

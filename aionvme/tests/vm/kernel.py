@@ -11,6 +11,7 @@ from pathlib import Path
 from aionvme.tests.vm.conftest import DEVICES, NvmeFunction
 
 NVME_CLASS = "0x010802"
+NOBODY = 65534
 
 
 def driver_of(bdf: str) -> str:
@@ -49,6 +50,29 @@ def bound_to_vfio(function: NvmeFunction) -> Iterator[str]:
         (DEVICES / bdf / "driver/unbind").write_text(bdf)
         (DEVICES / bdf / "driver_override").write_text("\n")
         Path("/sys/bus/pci/drivers_probe").write_text(bdf)
+
+
+def nodes_of(bdf: str, iommu: str) -> list[Path]:
+    """The nodes that a user of a function needs rights on, the function's own first."""
+    group = Path("/dev/vfio", (DEVICES / bdf / "iommu_group").resolve().name)
+    if iommu == "group":
+        wait_until(group.exists, str(group))
+        return [group, Path("/dev/vfio/vfio")]
+    (entry,) = (DEVICES / bdf / "vfio-dev").iterdir()
+    node = Path("/dev/vfio/devices", entry.name)
+    wait_until(node.exists, str(node))
+    return [node, Path("/dev/iommu")]
+
+
+@contextlib.contextmanager
+def owned_by_nobody(nodes: list[Path]) -> Iterator[None]:
+    """Let the user `NOBODY` open them for the block."""
+    before = [node.stat() for node in nodes]
+    for node in nodes:
+        os.chown(node, NOBODY, NOBODY)
+    yield
+    for node, stat in zip(nodes, before, strict=True):
+        os.chown(node, stat.st_uid, stat.st_gid)
 
 
 def block_device(function: NvmeFunction) -> Path:

@@ -24,6 +24,7 @@ _context.set_forkserver_preload(
     [
         "aionvme.cli.app",
         "aionvme.tests.vm.attempt",
+        "aionvme.tests.vm.pressure",
         "aionvme.tests.vm.writer",
         "uvloop",
         # What Typer imports at its first use, where it is there.

@@ -89,6 +89,7 @@ def test_the_command_line_from_bind_to_unbind(
     written(function.serial, offset, data)
 
 
+@pytest.mark.exhaustive  # half a minute of imports; how the command line behaves, others look at
 def test_the_command_as_users_start_it(machine: Machine) -> None:
     """`python -m aionvme.cli hello` reads a drive that was bound for it."""
     with bound_to_vfio(machine.drives["block512"]) as bdf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 
 LOST = aionvme.ControllerLostError
 WRITERS = 8
+MANY, WAITING = 127, 64  # commands of a queue pair, and those that there is no room for
 BLOCKS = 256  # of each writer, one after the other and again
 # The guest presses the button of a slot for five seconds before it switches that off.
 BUTTON_SECONDS = 5.0
@@ -234,6 +236,43 @@ def test_commands_that_do_not_complete_in_time(
             assert time.monotonic() - begun < BUTTON_SECONDS + BOUND
             assert owner.removed == [ctrlr]
             assert (await anext(events)).kind == "removed"
+
+    _run(main(), iommu)
+
+
+def test_removed_with_many_in_flight(machine: Machine, qmp: Qmp, iommu: str, unplugged: NvmeFunction) -> None:
+    """Taken out with a full queue and more that wait for it, each command ends as lost, once, and memory goes back."""
+    ends: Counter[type[BaseException]] = Counter()
+
+    async def one(request: aionvme.Request) -> None:
+        with pytest.raises(aionvme.NvmeError) as caught:
+            await request
+        ends[type(caught.value)] += 1
+
+    async def main() -> None:
+        owner = Owner(removal_timeout=0.5, io_timeout=0.0)
+        async with asyncio.timeout(200), aionvme.hotplug(unbound=True) as events:
+            bdf = await _plug_in(events, machine, qmp)
+            await owner.probe(f"{bdf}?iommu={iommu}")
+            [ctrlr] = owner.attached
+            qp = await ctrlr.alloc_io_qpair(depth=MANY)
+            ns, buf = ctrlr.namespaces[1], ctrlr.dma_alloc(4096)
+            # One a second, and what the device may have done at once before that counts.
+            limits = {"iops-total": 1}
+            await asyncio.to_thread(
+                qmp, "qom-set", path="/objects/hot-limits", property="limits", value=limits
+            )
+            await qp.write(ns, buf, 0, 1)
+            requests = [qp.write(ns, buf, 8 * lba, 8) for lba in range(MANY + WAITING)]
+            tasks = [asyncio.create_task(one(request)) for request in requests]
+            await asyncio.sleep(0)
+            assert sum(request.cid is None for request in requests) == WAITING
+            await asyncio.to_thread(qmp, "device_del", id=unplugged.name)
+            await asyncio.gather(*tasks)
+            assert ends == {LOST: MANY + WAITING}
+            assert (qp.outstanding, ctrlr._dma.closed) == (0, True)
+            await asyncio.to_thread(qmp.wait_event, "DEVICE_DELETED", device=unplugged.name)
+            assert owner.removed == [ctrlr]
 
     _run(main(), iommu)
 

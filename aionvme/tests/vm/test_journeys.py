@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import uvloop
 
 from aionvme.tests.journeys import OTHERS, WRITING, Device, Journey, Layout, with_metadata
 from aionvme.tests.leaks import Census
-from aionvme.tests.vm.conftest import Machine, NvmeFunction
+from aionvme.tests.vm.conftest import Machine, NvmeFunction, parse_options
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
+from tools.vm.machine import FORMATS
 
 # Python is ten to twenty times slower in the guest.
 MANY = 48
@@ -111,20 +111,21 @@ def _layout(options: dict[str, int]) -> Layout:
     )
 
 
-async def _all_of(journeys: Sequence[Journey], device: Device) -> None:
-    for journey in journeys:
-        try:
-            await journey(device)
-        except BaseException as error:
-            error.add_note(f"in the journey {journey.__name__}")
-            raise
+# The number of each namespace of the drive, with each journey that there is for it.
+PROTECTED = [
+    (nsid, journey)
+    for nsid, options in enumerate(FORMATS, 1)
+    for journey in with_metadata(_layout(parse_options(options)))
+]
 
 
-@pytest.mark.parametrize("nsid", range(1, 12))
-def test_metadata_journeys(
-    nsid: int, formats: NvmeFunction, written: Callable[[str, int, bytes], None]
+@pytest.mark.parametrize(
+    ("nsid", "journey"), PROTECTED, ids=lambda value: getattr(value, "__name__", str(value))
+)
+def test_metadata_journey(
+    nsid: int, journey: Journey, formats: NvmeFunction, written: Callable[[str, int, bytes], None]
 ) -> None:
-    """The journeys with metadata come to their end, and the image has data and metadata where QEMU keeps them."""
+    """A journey with metadata comes to its end, and the image has data and metadata where QEMU keeps them."""
     # Every format with both would take twice as long: how memory is mapped has no part in what a block is.
     iommu = ("group", "iommufd")[nsid % 2]
     options, disk = formats.namespaces[nsid - 1].options, formats.disk(nsid)
@@ -139,9 +140,9 @@ def test_metadata_journeys(
         block_size=block_size, nblocks=nblocks, nsid=nsid, layout=layout, record_metadata=record_metadata,
         lacks=LACKS | {"status of a copy's check", "zeroes of protection information"},
     )  # fmt: skip
-    _run(partial(_all_of, with_metadata(layout)), formats, iommu, device)
+    _run(journey, formats, iommu, device)
 
 
 def test_each_format_has_its_journeys(formats: NvmeFunction) -> None:
-    """No namespace of the machine is left out above."""
-    assert len(formats.namespaces) == 11
+    """No namespace of the machine is left out above, and each is what the journeys were chosen for."""
+    assert [each.options for each in formats.namespaces] == [parse_options(options) for options in FORMATS]

@@ -19,7 +19,7 @@ from aionvme.tests.vm.processes import running
 pytestmark = pytest.mark.timeout(300)
 
 MIB = 1 << 20
-# Each round has a place of its own, since what was not acknowledged may have been written as well; no journey goes there.
+# Each round has a place of its own, where no journey goes: what was not acknowledged may have been written as well.
 FIRST = 48 * MIB
 PER_ROUND = 2 * MIB
 ROUNDS = 3

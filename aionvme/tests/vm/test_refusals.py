@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +13,21 @@ import aionvme
 from aionvme.pci.vfio import VfioFunction
 from aionvme.tests.leaks import Census
 from aionvme.tests.vm.attempt import Attempt, attempt
-from aionvme.tests.vm.conftest import DEVICES, Machine
-from aionvme.tests.vm.kernel import bound_to_vfio, command_register, driver_of, wait_until
+from aionvme.tests.vm.conftest import Machine
+from aionvme.tests.vm.kernel import (
+    NOBODY,
+    bound_to_vfio,
+    command_register,
+    driver_of,
+    nodes_of,
+    owned_by_nobody,
+    wait_until,
+)
 from aionvme.tests.vm.processes import result_of
 
 # The first process of its own waits for its server to import everything.
 pytestmark = pytest.mark.timeout(300)
 
-NOBODY = 65534
 BUS_MASTER = 4
 CC, CSTS = 0x14, 0x1C
 
@@ -41,28 +45,6 @@ def _refused(address: str, *, uid: int | None = None, memlock: int | None = None
 def _works(address: str, *, uid: int | None = None, memlock: int | None = None) -> None:
     """Another process gets the controller, and keeps nothing of it."""
     assert result_of(attempt, address, uid, memlock) == Attempt("", "", ())
-
-
-def _nodes(bdf: str, iommu: str) -> list[Path]:
-    """The nodes that a user needs rights on, the function's own first."""
-    group = Path("/dev/vfio", (DEVICES / bdf / "iommu_group").resolve().name)
-    if iommu == "group":
-        wait_until(group.exists, str(group))
-        return [group, Path("/dev/vfio/vfio")]
-    (entry,) = (DEVICES / bdf / "vfio-dev").iterdir()
-    node = Path("/dev/vfio/devices", entry.name)
-    wait_until(node.exists, str(node))
-    return [node, Path("/dev/iommu")]
-
-
-@contextlib.contextmanager
-def _owned_by_nobody(nodes: list[Path]) -> Iterator[None]:
-    before = [node.stat() for node in nodes]
-    for node in nodes:
-        os.chown(node, NOBODY, NOBODY)
-    yield
-    for node, stat in zip(nodes, before, strict=True):
-        os.chown(node, stat.st_uid, stat.st_gid)
 
 
 def test_no_such_device(iommu: str) -> None:
@@ -98,18 +80,18 @@ def test_shared_group(machine: Machine, iommu: str) -> None:
 def test_no_permission(machine: Machine, iommu: str) -> None:
     """Another user is told the node and how to get the right to it; with the right it works."""
     with bound_to_vfio(machine.drives["block512"]) as bdf:
-        nodes = _nodes(bdf, iommu)
+        nodes = nodes_of(bdf, iommu)
         address = f"{bdf}?iommu={iommu}"
         message = _refused(address, uid=NOBODY)
         assert "no permission on /dev/" in message
         assert "`sudo chown $USER /dev/" in message
-        with _owned_by_nobody(nodes):
+        with owned_by_nobody(nodes):
             _works(address, uid=NOBODY, memlock=1 << 30)
 
 
 def test_locked_memory_is_limited(machine: Machine, iommu: str) -> None:
     """A user who may lock hardly any memory is told the limit, what it takes, and how to raise it."""
-    with bound_to_vfio(machine.drives["block512"]) as bdf, _owned_by_nobody(_nodes(bdf, iommu)):
+    with bound_to_vfio(machine.drives["block512"]) as bdf, owned_by_nobody(nodes_of(bdf, iommu)):
         message = _refused(f"{bdf}?iommu={iommu}", uid=NOBODY, memlock=64 << 10)
         assert "65536 bytes" in message
         enough = re.search(r"`ulimit -l (\d+)`", message)

@@ -14,7 +14,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.support import READ, Rig, rig
 from aionvme.tests.flow.threads.elsewhere import elsewhere
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 MiB = 1 << 20
 MODES = ["poll", "interrupt", "adaptive"]

@@ -13,7 +13,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.io.spoken import OK, alloc, code, noise, say, spelled
 from aionvme.tests.flow.support import fetched, rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 
 @spelled

@@ -15,7 +15,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.io.spoken import OK, SPELLINGS, alloc, code, noise, say, spelled
 from aionvme.tests.flow.support import Rig, rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 CHECKS = IoFlags.PRCHK_GUARD | IoFlags.PRCHK_APP | IoFlags.PRCHK_REF
 COUNT = 100

@@ -13,7 +13,7 @@ from aionvme.tests.flow.io.spoken import spelled
 from aionvme.tests.flow.support import rig
 from aionvme.tests.unit.qpair.wrong import CASES, NBLOCKS, Named
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 
 @spelled

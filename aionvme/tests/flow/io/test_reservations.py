@@ -16,7 +16,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.io.spoken import OK, code, say, spelled
 from aionvme.tests.flow.support import rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 ONE, TWO = bytes(range(16)), bytes(range(16, 32))
 KEY1, KEY2 = 0x1122_3344_5566_7788, (1 << 64) - 1

@@ -14,7 +14,7 @@ from aionvme.spec.status import StatusCode
 from aionvme.tests.flow.io.spoken import OK, SPELLINGS, alloc, code, joined, noise, say, scattered, spelled
 from aionvme.tests.flow.support import rig
 
-pytestmark = [pytest.mark.anyloop, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyloop, pytest.mark.spread("loop"), pytest.mark.usefixtures("no_leaks")]
 
 SGL = pytest.mark.parametrize("sgl", [None, True, False])
 PAGE = 4096

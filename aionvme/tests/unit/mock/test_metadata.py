@@ -16,6 +16,7 @@ from aionvme.mock import MockController, NamespaceConfig
 from aionvme.mock.guard import crc16, crc64
 from aionvme.spec.identify import IdentifyNamespace
 from aionvme.spec.identify_sets import IdentifyNvmNamespace
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.mock.raw import PAGE, Queue, Raw
 
 Make = Callable[..., Raw]
@@ -360,7 +361,7 @@ def test_verify_many(disk: Callable[..., Disk]) -> None:
     assert one.run(VERIFY, 0, 2047, flags12=ALL_CHECKS) == 0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(data=st.data())
 def test_any_format(data: st.DataObject) -> None:
     """Whatever the format, what PRACT made is what arithmetic of our own makes, and passes every check."""
@@ -413,7 +414,7 @@ def test_any_format(data: st.DataObject) -> None:
             assert one.run(VERIFY, lba, nblocks, flags12=STC, **other) == STORAGE_ERROR
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_host_and_controller_agree(data: st.DataObject) -> None:
     """What the host's side (`aionvme.pi`) makes passes the mock's checks, and the other way round.

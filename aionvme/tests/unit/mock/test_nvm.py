@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aionvme.errors import UsageError
 from aionvme.mock import MockController, NamespaceConfig
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.mock.raw import PAGE, Queue, Raw
 
 Make = Callable[..., Raw]
@@ -187,7 +188,7 @@ def test_a_failed_read_changes_nothing(raw: Raw) -> None:
     assert raw.data(PAGE) == bytes(PAGE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_prp_lists(data: st.DataObject) -> None:
     """Any transfer, from any dword, by scattered pages and a list that crosses list pages."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aionvme.mock import MockController
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.mock.raw import PAGE, Queue, Raw
 
 Make = Callable[..., Raw]
@@ -201,7 +202,7 @@ def test_other_commands(raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("opcode", [READ, WRITE])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_any_list(opcode: int, data: st.DataObject) -> None:
     """Any cut of a transfer into pieces, and of the pieces into segments, is the same transfer."""

@@ -15,6 +15,7 @@ from aionvme.errors import UsageError
 from aionvme.pci import dma
 from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaBuffer, DmaRegistration, DmaSpace
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import MIB, RecordingFunction, address_of
 
 
@@ -228,7 +229,7 @@ def test_made_by_the_space_alone() -> None:
     DmaRegistration.__new__(DmaRegistration).close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_allocator_never_overlaps_and_gets_all_back(data: st.DataObject) -> None:
     """In whatever order memory is allocated and let go: no two buffers overlap, and all comes back."""

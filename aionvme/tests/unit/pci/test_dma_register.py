@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aionvme.errors import UsageError
 from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaRegistration, DmaSpace
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import MIB, RecordingFunction, address_of, pages
 
 
@@ -167,7 +168,7 @@ def test_buffer_of_the_space_can_be_registered(space: DmaSpace, function: Record
     assert space.lookup(address_of(buffer), PAGE) == (PAGE, buffer.iova)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.data())
 def test_overlapping_registrations(data: st.DataObject) -> None:
     """Registrations may overlap and end in any order: what is open is reached, and mapped once."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.describe import describe
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import MIB, RecordingFunction, address_of, pages
 from aionvme.tests.unit.qpair.model import (
     Iommu,
@@ -163,7 +164,7 @@ def placed(memory: Memory, segments: list[tuple[int | None, int]]) -> list[Segme
     page_size=st.sampled_from([PAGE, 2 * PAGE, 4 * PAGE, 16 * PAGE]),
     room=st.integers(0, 20),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_prps_describe_as_much_as_there_can_be_and_no_more(
     memory: Memory, transfer: Any, page_size: int, room: int
 ) -> None:
@@ -218,7 +219,7 @@ def sgl_prefix(
 
 
 @given(transfer=transfers(), flags=st.integers(0, 3), room=st.integers(1, 16))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_sgls_describe_as_much_as_there_can_be_and_no_more(
     memory: Memory, transfer: Any, flags: int, room: int
 ) -> None:
@@ -251,7 +252,7 @@ def test_sgls_describe_as_much_as_there_can_be_and_no_more(
     room=st.integers(1, 12),
     unit=st.sampled_from([1, 4, 512, 520, 4096]),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_cut_where_a_description_ends_nothing_is_lost_or_said_twice(
     memory: Memory, transfer: Any, kind: Kind, page_size: int, room: int, unit: int
 ) -> None:

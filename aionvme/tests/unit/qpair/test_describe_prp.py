@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aionvme.pci.backing import PAGE
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.describe import describe
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import MIB, RecordingFunction, address_of, pages
 
 OK, NOT_MAPPED, TOO_LONG, UNALIGNED = range(4)
@@ -97,7 +98,7 @@ lengths = st.one_of(
 
 
 @given(offset=offsets, nbytes=lengths, page_size=st.sampled_from([PAGE, 2 * PAGE, 16 * PAGE]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_controller_finds_each_byte(memory: Memory, offset: int, nbytes: int, page_size: int) -> None:
     """Walked as the specification says, the entries lead to every dword of the memory, in order.
 
@@ -110,7 +111,7 @@ def test_a_controller_finds_each_byte(memory: Memory, offset: int, nbytes: int, 
 
 
 @given(offset=offsets, nbytes=lengths)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_shape_by_number_of_pages(memory: Memory, offset: int, nbytes: int) -> None:
     """One page: PRP2 is 0. Two: it is the second page. More: the list, which has all but the first."""
     _, prp1, prp2, entries = memory.describe(offset, nbytes)
@@ -126,7 +127,7 @@ def test_shape_by_number_of_pages(memory: Memory, offset: int, nbytes: int) -> N
 
 
 @given(offset=offsets, nbytes=lengths, room=st.integers(-3, 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_list_is_never_overrun(memory: Memory, offset: int, nbytes: int, room: int) -> None:
     """What has more pages than there is room for is refused, exactly from there on."""
     start = memory.iova + offset
@@ -153,7 +154,7 @@ def test_memory_that_ends_too_early_is_refused(memory: Memory, over: int) -> Non
 
 
 @given(order=st.permutations(range(6)), first=st.integers(0, 5), offset=st.integers(0, 1023), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_memory_in_pieces_for_the_device(
     order: list[int], first: int, offset: int, data: st.DataObject
 ) -> None:

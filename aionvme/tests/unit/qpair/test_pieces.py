@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from aionvme.errors import UsageError
 from aionvme.pci.backing import PAGE
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import address_of
 from aionvme.tests.unit.qpair.device import Device, device
 from aionvme.tests.unit.qpair.model import Run, merged, part, prp_prefix, total, walk_prps
@@ -55,7 +56,7 @@ lengths = st.one_of(
     forced=st.sampled_from([None, None, True, False]),
     lba=st.integers(0, 5000),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_segments_are_cut_into_commands_that_say_all_of_them(
     shape: Shape, segments: list[tuple[int, int, int]], write: bool, forced: bool | None, lba: int
 ) -> None:
@@ -120,7 +121,7 @@ def test_segments_are_cut_into_commands_that_say_all_of_them(
     lba=st.integers(0, 5000),
     forced=st.sampled_from([None, True, False]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_buffer_is_cut_as_seldom_as_can_be(
     shape: Shape, offset: int, nblocks: int, lba: int, forced: bool | None
 ) -> None:
@@ -232,7 +233,7 @@ def test_reference_tags_of_type_3_stay() -> None:
     limit=st.sampled_from([0, 512, 4096, 100 * 512]),
     name=st.sampled_from(["verify", "write_zeroes", "write_uncorrectable"]),
 )  # fmt: skip
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_ranges_are_cut_at_their_own_limits(
     first: int, nblocks: int, boundary: int, limit: int, name: str
 ) -> None:
@@ -270,7 +271,7 @@ ranges = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 5000)), min_
     longest=st.sampled_from([0, 1000]),
     blocks=st.sampled_from([0, 5000, 1 << 20]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_dataset_management_is_cut_at_its_limits(
     pairs: list[tuple[int, int]], most: int, longest: int, blocks: int
 ) -> None:
@@ -292,7 +293,7 @@ def test_dataset_management_is_cut_at_its_limits(
 
 
 @given(pairs=ranges, mssrl=st.integers(1, 0xFFFF), mcl=st.integers(100, 1 << 20), msrc=st.integers(0, 255))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_copy_is_cut_at_its_limits(pairs: list[tuple[int, int]], mssrl: int, mcl: int, msrc: int) -> None:
     """MSSRL, MCL and MSRC: the commands read the ranges in order, and write one after another."""
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aionvme.errors import UsageError
 from aionvme.pci.backing import PAGE
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import address_of, pages
 from aionvme.tests.unit.qpair.device import Device, device
 from aionvme.tests.unit.qpair.posted import BESIDE, LISTED, SGLS, Posted, Shape, check
@@ -111,7 +112,7 @@ def test_metadata_of_a_forced_sgl() -> None:
     seed=st.integers(0, 3),
     name=st.sampled_from(["submit_read", "submit_write", "submit_compare"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_metadata_anywhere_is_said_or_refused(
     size: int, offset: int, nblocks: int, sgls: int, forced: bool | None, seed: int, name: str
 ) -> None:

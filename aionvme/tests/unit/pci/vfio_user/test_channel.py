@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from aionvme.pci.vfio_user import wire
 from aionvme.pci.vfio_user.channel import Channel, ChannelClosed
+from aionvme.tests.quick import examples
 
 Pair = tuple[Channel, socket.socket]
 
@@ -40,7 +41,9 @@ def raw(number: int, payload: bytes, size: int | None = None) -> bytes:
     payloads=st.lists(st.binary(max_size=300), min_size=1, max_size=5),
     cuts=st.lists(st.integers(1, 60), min_size=1),
 )
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_pieces(pair: Pair, payloads: list[bytes], cuts: list[int]) -> None:
     """Messages that come in any pieces are received one by one."""
     channel, peer = pair

@@ -19,6 +19,7 @@ from aionvme.errors import NvmeError
 from aionvme.pci.address import VfioUserAddress
 from aionvme.pci.vfio_user.function import VfioUserFunction
 from aionvme.pci.vfio_user.opening import open_vfio_user
+from aionvme.tests.quick import examples
 from aionvme.tests.unit.pci.recording import address_of, pages
 from aionvme.tests.unit.pci.vfio_user.scripted import (
     CONFIG,
@@ -36,7 +37,7 @@ from aionvme.tests.unit.pci.vfio_user.scripted import (
 # Seconds: a server that is silent is given up, and a whole example ends.
 SILENCE, MOST = 0.05, 5.0
 SETTINGS = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 edges = st.sampled_from([0, 1, 2, 3, 8, 15, 16, 17, 32, 48, 255, 4095, 4096, 2**31, 2**32 - 1])

@@ -22,8 +22,6 @@ from aionvme.pci.address import MockAddress, PciAddress, VfioUserAddress, parse_
 from aionvme.pci.device import PciDevice
 from aionvme.pci.discovery import discover, find
 from aionvme.pci.function import Function
-from aionvme.pci.vfio import open_vfio
-from aionvme.pci.vfio_user.opening import describe, open_vfio_user, socket_path
 from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, wait_to_end
 
@@ -78,20 +76,26 @@ def _parse(address: Address) -> PciAddress | MockAddress | VfioUserAddress | Dev
 
 
 def _source(address: PciAddress | MockAddress | VfioUserAddress | Device) -> _Source:
+    # Imported here: a program has one kind of controller, and does not load the ways to the others.
     if isinstance(address, PciAddress):
-        pci = address
         # Taking a function from the kernel resets it, which takes a tenth of a second and more.
-        return _Source(find(pci.bdf), lambda: open_vfio(pci), blocks=True)
+        return _Source(find(address.bdf), partial(_open_pci, address), blocks=True)
     if isinstance(address, MockAddress):
-        # Imported here, so that a program that has a real drive does not load a controller in software.
         from aionvme.mock import MockController
 
         mock = MockController.from_options(address.options)
         return _Source(mock.pci_dev, lambda: mock.open(owned=True), mock.close)
     if isinstance(address, VfioUserAddress):
-        server = address
-        return _Source(describe(server), lambda: open_vfio_user(server), blocks=True)
+        from aionvme.pci.vfio_user.opening import describe, open_vfio_user
+
+        return _Source(describe(address), partial(open_vfio_user, address), blocks=True)
     return _Source(address.pci_dev, address.open)
+
+
+def _open_pci(address: PciAddress) -> Function:
+    from aionvme.pci.vfio import open_vfio
+
+    return open_vfio(address)
 
 
 class _Object:
@@ -112,6 +116,8 @@ def _key(address: PciAddress | MockAddress | VfioUserAddress | Device) -> Hashab
     if isinstance(address, PciAddress):
         return address.bdf
     if isinstance(address, VfioUserAddress):
+        from aionvme.pci.vfio_user.opening import socket_path
+
         return socket_path(address)
     return str(address) if isinstance(address, MockAddress) else _Object(address)
 

@@ -1,0 +1,1 @@
+"""Several processes on one controller: each of them real, and each of them killed."""
