@@ -1,4 +1,4 @@
-"""What is not to happen to a user's data and process: shown data, a forked child that drives, resources that run out."""
+"""What is not to happen to data and process: data that is shown, a forked child that drives, resources that run out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 import aionvme
 from aionvme.mock import MockController
 from aionvme.spec.opcodes import NvmOpcode
+from aionvme.tests.flow.support import until
 from aionvme.tests.leaks import Census
 
 SECRET = b"my secret, "
@@ -54,7 +55,7 @@ async def test_few_descriptors() -> None:
                     await _reads(mock)
                     ended.append("well")
                 except OSError as error:
-                    assert error.errno == errno.EMFILE
+                    assert error.errno == errno.EMFILE  # noqa: PT017
                     ended.append(str(error))
             assert await before.leaked() == []
         assert "ulimit -n" in ended[0] and str(mock.pci_dev) in ended[0]
@@ -102,12 +103,16 @@ async def test_a_forked_child_is_refused(no_leaks: None) -> None:
             child = os.fork()
             if child == 0:
                 os._exit(_taken(calls))
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert _status_of(child) == 0
             await qp.read(ns, buf, 0, 1)
-            while not manual.process_completions():
-                await asyncio.sleep(0)
+            await until(manual.process_completions)
             await manual.close()
             buf.close()
+
+
+def _status_of(child: int) -> int:
+    """How it ended; the loop stands still meanwhile."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _taken(calls: list[Callable[[], object]]) -> int:
