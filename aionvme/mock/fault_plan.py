@@ -77,14 +77,18 @@ def _maybe(low: int, high: int) -> Any:
     return attrs.validators.optional(_whole(low, high))
 
 
-def _named(kind: type[StrEnum], what: str) -> Any:
-    def convert(value: Any) -> StrEnum:
-        try:
-            return kind(value)
-        except ValueError:
-            raise UsageError(f"there is no {what} {value!r}. There are {', '.join(kind)}") from None
+def _kind(value: Any) -> FaultKind:
+    try:
+        return FaultKind(value)
+    except ValueError:
+        raise UsageError(f"there is no fault {value!r}. There are {', '.join(FaultKind)}") from None
 
-    return convert
+
+def _step(value: Any) -> FaultStep:
+    try:
+        return FaultStep(value)
+    except ValueError:
+        raise UsageError(f"there is no step {value!r}. There are {', '.join(FaultStep)}") from None
 
 
 def _number(value: Any) -> Any:
@@ -117,8 +121,8 @@ class Fault:
 
     OF_STEPS: ClassVar = (FaultKind.STUCK_READY, FaultKind.FATAL_STATUS, FaultKind.ALL_ONES)
 
-    kind: FaultKind = attrs.field(converter=_named(FaultKind, "fault"))
-    at: FaultStep = attrs.field(default=FaultStep.COMMAND, converter=_named(FaultStep, "step"), kw_only=True)
+    kind: FaultKind = attrs.field(converter=_kind)
+    at: FaultStep = attrs.field(default=FaultStep.COMMAND, converter=_step, kw_only=True)
     qid: int | None = attrs.field(default=None, validator=_maybe(0, 0xFFFF), kw_only=True)
     opcode: int | None = attrs.field(default=None, converter=_number, validator=_maybe(0, 0xFF), kw_only=True)
     nsid: int | None = attrs.field(default=None, validator=_maybe(0, 0xFFFFFFFF), kw_only=True)

@@ -34,7 +34,7 @@ TIMEOUT = aionvme.CommandTimeoutError
 MEDIA = aionvme.MediaError
 UNRECOVERED_READ_ERROR = 0x281
 
-LIMITS = {"io_timeout": 0.05, "abort_timeout": 0.05, "admin_timeout": 0.5}
+LIMITS: dict[str, Any] = {"io_timeout": 0.05, "abort_timeout": 0.05, "admin_timeout": 0.5}
 
 
 def mock_with(*faults: Fault, **options: Any) -> MockController:
