@@ -117,7 +117,8 @@ async def main(path: str, what: str, *words: str) -> None:
     if what == "verify":
         await verify(path, *map(int, words))
     else:
-        await {"load": load, "late": late, "namespaces": namespaces}[what](path, *words)
+        does: dict[str, Any] = {"load": load, "late": late, "namespaces": namespaces}
+        await does[what](path, *words)
 
 
 if __name__ == "__main__":
