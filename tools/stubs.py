@@ -27,9 +27,9 @@ def without_stub(package: Path) -> list[Path]:
 
 
 def modules(package: Path) -> list[str]:
-    """Name the modules that have a stub, as they are imported: the compiled ones, and the package with its names."""
+    """Name the compiled modules that have a stub, as they are imported."""
     stubs = (path.with_suffix("") for path in sorted(package.rglob("*.pyi")) if path.name != "__init__.pyi")
-    return [package.name, *(".".join((package.name, *stub.relative_to(package).parts)) for stub in stubs)]
+    return [".".join((package.name, *stub.relative_to(package).parts)) for stub in stubs]
 
 
 def main() -> int:
