@@ -1,7 +1,9 @@
-from typing import Protocol
+from typing import Protocol, type_check_only
 
 from typing_extensions import disjoint_base
 
+# What Tap asks of those who listen; of the stub alone.
+@type_check_only
 class Listener(Protocol):
     error: Exception | None
 
