@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
+from typing import IO
 
 import pytest
 
+import aionvme
+import aionvme.mock
+import aionvme.pytest_plugin.stage
+import aionvme.spdk
 from aionvme import pytest_plugin
 
 pytest_plugins = ["pytester"]
+
+# A run within this process forgets the modules that it was the first to import, and names are imported when asked for.
+for name in aionvme.__all__:
+    getattr(aionvme, name)
 
 Run = Callable[..., pytest.RunResult]
 
@@ -90,15 +100,18 @@ def test_callbacks(nvme_address):
     result.stdout.fnmatch_lines(["*aionvme commands of mock:*", "* q1 * flush nsid=1 *Successful completion"])
 
 
-def test_what_is_left_behind(run: Run) -> None:
+def test_what_is_left_behind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, memory, tasks and descriptors that a test leaves fail it, by name, unless it says that it may."""
+    files: list[IO[str]] = []
+    monkeypatch.setattr(builtins, "files", files, raising=False)
     text = """
 @pytest.mark.asyncio
 async def test_leaks(nvme_mock, nvme_ctrlr, nvme_qpair):
     buf = nvme_ctrlr.dma_alloc(4096)
     nvme_mock.hold(qid=1)
     kept.extend([buf, nvme_qpair.submit_read(nvme_ctrlr.namespaces[1], buf, 5, 1, lambda arg, cpl: None)])
-    kept.extend([asyncio.create_task(asyncio.sleep(60), name="forgotten"), open("/dev/null")])
+    kept.extend([asyncio.create_task(asyncio.sleep(60), name="forgotten")])
+    files.append(open("/dev/null"))
 """
     result = run(text)
     result.assert_outcomes(passed=1, errors=1)
@@ -113,6 +126,8 @@ async def test_leaks(nvme_mock, nvme_ctrlr, nvme_qpair):
     )
     result = run(text.replace("async def", "@pytest.mark.nvme(leaks=False)\nasync def"), "--aionvme-log=0")
     result.assert_outcomes(passed=1)
+    for file in files:
+        file.close()
 
 
 def test_the_log_of_a_failed_test(run: Run) -> None:
