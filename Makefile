@@ -38,7 +38,7 @@ test: build ## run the unit and flow tests, but for the longest: no root, no dri
 	done
 
 stateful: build ## run 2,000 random programs of commands, cancellations, resets and faults
-	$(BIN)/python -m pytest -p no:xdist aionvme/tests/stateful $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) aionvme/tests/stateful $(PYTEST_ARGS)
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test

@@ -309,6 +309,7 @@ SICK = [
 ]
 
 
+@pytest.mark.spread("loop")
 @pytest.mark.parametrize("sick", SICK, ids=lambda sick: sick.name)
 async def test_cancelled_at_each_await(sick: Sickness) -> None:
     """Wherever bring-up is cancelled the device is disabled, and there is no descriptor, thread, task or claim left."""

@@ -23,6 +23,8 @@ from aionvme.tests.flow.support import quiet
 from aionvme.tests.stateful.world import FAULTS, World
 
 EXAMPLES = int(os.environ.get("AIONVME_STATEFUL_EXAMPLES", "2000"))
+# As many processes may share them.
+PARTS = 4
 STEPS = 16
 PHASES = [Phase.generate] if "AIONVME_STATEFUL_AS_FOUND" in os.environ else list(Phase)
 
@@ -166,12 +168,14 @@ class Program(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(900)
-def test_random_programs() -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_programs(part: int) -> None:
     """Of all of them no identifier or memory is used again too early, every await ends once, and nothing leaks."""
+    # By its name each part has other programs.
     run_state_machine_as_test(
-        Program,
+        type(f"{Program.__name__}{part}", (Program,), {}),
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=-(-EXAMPLES // PARTS),
             stateful_step_count=STEPS,
             deadline=None,
             report_multiple_bugs=False,

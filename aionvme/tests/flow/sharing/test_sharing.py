@@ -26,7 +26,11 @@ from aionvme.tests.flow.support import ABORT, closed_rig, kinds, quiet, until
 from aionvme.tests.leaks import Census
 
 # Of what needs a process or two each, one loop has to do where the other is the same to it.
-pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.spread("loop", "place", "completion"),
+    pytest.mark.usefixtures("no_leaks"),
+]
 
 LOST, RESET = aionvme.ControllerLostError, aionvme.ControllerResetError
 BLOCK = 512
