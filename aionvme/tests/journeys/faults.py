@@ -144,9 +144,11 @@ async def a_reset_with_commands_in_flight(device: Device) -> None:
             fill(buf, data)
 
             def write(n: int) -> aionvme.Request:
+                n %= count
                 return qp.submit_write(ns, memoryview(buf)[n * size :], lba + n, 1)
 
-            requests = [write(n) for n in range(count)]
+            # More than one turn of the loop can be done with, however fast the device.
+            requests = [write(n) for n in range(10 * count)]
             resetting = asyncio.create_task(ctrlr.reset())
             ended: list[Any] = await asyncio.gather(*requests, return_exceptions=True)
             await resetting
