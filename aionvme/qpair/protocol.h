@@ -122,7 +122,7 @@ static void aio_request_dealloc(PyObject *request)
     int stripped = 0;
 
     PyObject_GC_UnTrack(request);
-    if (aio_kept_count < AIO_KEPT_MOST) {
+    if (aio_kept_count < AIO_KEPT_MOST && !PyObject_GC_IsFinalized(request)) {
         /* It lives while what it refers to is let go. */
         Py_SET_REFCNT(request, 1);
         stripped = aio_strip(request);
@@ -132,7 +132,11 @@ static void aio_request_dealloc(PyObject *request)
         aio_kept[aio_kept_count++] = request;
         return;
     }
+    PyObject_GC_Track(request);
 #endif
+    if (PyObject_CallFinalizerFromDealloc(request) < 0)
+        return;
+    PyObject_GC_UnTrack(request);
     /* In a long chain of what refers to each other one is freed after another, not within another. */
     Py_TRASHCAN_BEGIN(request, aio_request_dealloc)
     aio_free(request);

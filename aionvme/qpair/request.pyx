@@ -362,7 +362,11 @@ cdef class Request:
 
     def __dealloc__(self):
         free(self.segments)
+
+    def __del__(self):
+        # Not in __dealloc__: the collector may have cleared the exception by then, and the queue pair.
         if self.failure_unseen:
+            self.failure_unseen = False
             error = self.failure()
             report(self.owner.loop, f"a command on {self.owner.describe()} failed, and nobody awaited it", error,
                    None, None)
