@@ -2,7 +2,7 @@
 
     python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
                                # fuzzing
-    python -m tools.full --ci  # quick runs on the newest other Python: unit tests, and those of asyncio's protocols and
+    python -m tools.full --ci  # quick runs on the newest other Python: tests of queue pairs, asyncio's protocols and
                                # the loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
 
@@ -32,7 +32,12 @@ TESTS = "aionvme/tests"
 TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
 # What another Python may do otherwise, and CI has time for: the tests without a controller, and those of asyncio's
 # protocols and of the loop's end.
-ASYNCIO = (TIERS[0], f"{TESTS}/flow/tasks", f"{TESTS}/flow/test_torn.py")
+ASYNCIO = (
+    f"{TESTS}/unit/qpair",
+    f"{TESTS}/unit/test_free_threading.py",
+    f"{TESTS}/flow/tasks",
+    f"{TESTS}/flow/test_torn.py",
+)
 # The compiled modules' own tests, which is what the sanitizers have something to say about.
 COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 # With AIONVME_FUZZ set these have more examples.
