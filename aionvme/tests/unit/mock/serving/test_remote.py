@@ -17,6 +17,8 @@ from aionvme.tests.unit.mock.serving.client import (
     DMA_WRITE,
     ERROR,
     HEADER,
+    REGION,
+    REGION_WRITE,
     REPLY,
     RemoteFunction,
     RemoteRaw,
@@ -313,8 +315,12 @@ def test_requests_meanwhile(stage: Make) -> None:
     raw.enable()
     queue = raw.create(1)
     queue.post(WRITE, nsid=1, prp1=HERE, cdw12=7)
-    queue.ring()
-    (number, command, *_), payload, _ = client.receive()
+    # The answer to the doorbell and the question for the data come in either order.
+    head = REGION.pack(queue.sq_doorbell, 0, 4)
+    client.send(REGION_WRITE, head + struct.pack("<I", queue.tail), number=50)
+    messages = sorted((client.receive() for _ in range(2)), key=lambda message: message[0][0] == 50)
+    (number, command, *_), payload, _ = messages[0]
+    assert (messages[1][0][0], messages[1][1]) == (50, head)
     assert client.read(0, CSTS, 4) == b"\1\0\0\0"
     queue.post(FLUSH, cid=1, nsid=1)
     queue.ring()
