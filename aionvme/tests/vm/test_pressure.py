@@ -28,12 +28,12 @@ Written = Callable[[str, int, bytes], None]
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A control group whose processes may have 96 MiB."""
+    """A control group whose processes may have 160 MiB."""
     folder = GROUPS / "aionvme"
     (GROUPS / "cgroup.subtree_control").write_text("+memory")
     folder.mkdir()
     try:
-        (folder / "memory.max").write_text(str(96 * MIB))
+        (folder / "memory.max").write_text(str(160 * MIB))
         yield folder
     finally:
         folder.rmdir()
@@ -41,7 +41,7 @@ def group() -> Iterator[Path]:
 
 def _too_much(machine: Machine) -> int:
     """More than the huge pages of the machine, which no limit here counts, and more than these tests leave."""
-    return machine.hugepages * HUGE_PAGE + 128 * MIB
+    return machine.hugepages * HUGE_PAGE + 320 * MIB
 
 
 def _use(address: str, place: int, too_much: int, limits: Limits | None = None) -> Ended:
@@ -57,11 +57,11 @@ def _record(written: Written, function: NvmeFunction, place: int) -> None:
 
 
 def test_the_guest_has_no_more(machine: Machine, iommu: str, written: Written) -> None:
-    """While another process has all but 100 MiB, more than is left is refused, and I/O and connecting go on."""
+    """While another process has all but 224 MiB, more than is left is refused, and I/O and connecting go on."""
     function, place = machine.drives["block512"], FIRST + MIB * (iommu == "group")
-    with bound_to_vfio(function) as bdf, running(pressure.eat, 100 * MIB) as (eater, connection):
+    with bound_to_vfio(function) as bdf, running(pressure.eat, 224 * MIB) as (eater, connection):
         left = connection.recv()
-        assert left < 128 * MIB
+        assert left < 256 * MIB
         ended = _use(f"{bdf}?iommu={iommu}", place, _too_much(machine))
         assert ended.error == "MemoryError"
         assert "are available to this process" in ended.message
