@@ -105,8 +105,17 @@ def typed(
     return f"({arguments})", ast.unparse(found.returns) if found.returns else ""
 
 
+def optional_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave out of the table of contents what is not there."""
+    if docname == "index":
+        for page in ("command-line", "top"):
+            if page not in app.env.found_docs:
+                source[0] = source[0].replace(f"\n{page}\n", "\n")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", optional_pages)
     # Before Napoleon, which is at 500, has made other things of the sections.
     app.connect("autodoc-process-docstring", code_blocks, priority=400)
     app.connect("autodoc-process-signature", typed)
