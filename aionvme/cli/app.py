@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, tracing
 from aionvme.cli.manage import manage
+from aionvme.cli.nvme import identify
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
@@ -61,7 +62,6 @@ class _Group(_Helped, TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     # Of the modes this is the one that joins the lines of a paragraph.
     rich_markup_mode="markdown",
     # Of a mistake of ours the plain traceback is what we want to be sent.
@@ -90,14 +90,18 @@ def _options(
     pass
 
 
-app.command("hello", cls=_Command)(hello.hello)
-app.command("list", cls=_Command)(listing.list_)
-app.command("bind", cls=_Command)(binding.bind)
-app.command("unbind", cls=_Command)(binding.unbind)
-app.command("manage", cls=_Command)(manage)
-app.command("perf", cls=_Command)(perf)
-app.command("trace", cls=_Command)(tracing.trace)
-app.command("replay", cls=_Command)(tracing.replay)
+#: Headings of `aionvme --help`.
+_TRY = "Try it"
+_MACHINE = "This machine"
+
+app.command("hello", cls=_Command, rich_help_panel=_TRY)(hello.hello)
+app.command("perf", cls=_Command, rich_help_panel=_TRY)(perf)
+app.command("trace", cls=_Command, rich_help_panel=_TRY)(tracing.trace)
+app.command("replay", cls=_Command, rich_help_panel=_TRY)(tracing.replay)
+app.command("list", cls=_Command, rich_help_panel=_MACHINE)(listing.list_)
+app.command("bind", cls=_Command, rich_help_panel=_MACHINE)(binding.bind)
+app.command("unbind", cls=_Command, rich_help_panel=_MACHINE)(binding.unbind)
+app.command("manage", cls=_Command, rich_help_panel=_MACHINE)(manage)
 
 mock = typer.Typer(
     cls=_Group,
@@ -106,4 +110,8 @@ mock = typer.Typer(
     help="Lend a controller in software to drivers in other processes.",
 )
 mock.command("serve", cls=_Command)(mocking.serve)
-app.add_typer(mock, name="mock")
+app.add_typer(mock, name="mock", rich_help_panel=_TRY)
+
+# In nvme-cli's language: each family has a panel of its own.
+for family in (identify.commands,):
+    family.register(app, _Command)
