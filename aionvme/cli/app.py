@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, tracing
 from aionvme.cli.manage import manage
-from aionvme.cli.nvme import identify
+from aionvme.cli.nvme import identify, logs
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
@@ -113,5 +113,5 @@ mock.command("serve", cls=_Command)(mocking.serve)
 app.add_typer(mock, name="mock", rich_help_panel=_TRY)
 
 # In nvme-cli's language: each family has a panel of its own.
-for family in (identify.commands,):
+for family in (identify.commands, logs.commands):
     family.register(app, _Command)

@@ -15,8 +15,11 @@ Exit statuses are nvme-cli's, 0 and 1 whatever the controller's status was, but 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import shlex
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -38,6 +41,9 @@ __all__ = ["Call", "Commands", "status_text"]
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound="Callable[..., Any]")
+
+# Seconds that nothing has to be shown for.
+_PATIENCE = 1.0
 
 # What else to try after a status, by its name (`aionvme.spec.status`).
 _ADVICE = {
@@ -120,6 +126,25 @@ class Call:
         else:
             console.result(text)
 
+    async def follow(self, operation: aionvme.Operation[T], label: str) -> T:
+        """Waits for an operation, with a progress bar where that takes more than a second; gives its result.
+
+        Ctrl-C ends it: the operation is told, and the controller is shut down as ever.
+        """
+        begun = time.monotonic()
+        show: Callable[[float], None] | None = None
+        with contextlib.ExitStack() as stack:
+            try:
+                async for progress in operation:
+                    if show is None and time.monotonic() - begun > _PATIENCE:
+                        show = stack.enter_context(console.progress(label))
+                    if show is not None:
+                        show(progress.fraction)
+            except BaseException:
+                operation.cancel()
+                raise
+            return await operation
+
     def run(self, act: Callable[[Call], Awaitable[T]]) -> T:
         """Connects, and gives what `act` gives; the controller is shut down whatever happens.
 
@@ -152,7 +177,9 @@ class Call:
             output.print_json(_as_json(error))
         text = f"{self.name}: {status_text(error) if isinstance(error, StatusError) else error}"
         advice = _ADVICE.get(error.status.name) if isinstance(error, StatusError) else None
-        console.error(text if advice is None else f"{text}. {advice.format(address=self.name)}")
+        console.error(
+            text if advice is None else f"{text}. {advice.format(address=shlex.quote(self.address))}"
+        )
 
 
 def status_text(error: StatusError) -> str:

@@ -23,7 +23,11 @@ from aionvme.spec.identify_sets import (
     IdentifyNvmController,
     IdentifyNvmNamespace,
 )
-from aionvme.spec.namespaces import PrimaryControllerCapabilities, SecondaryController
+from aionvme.spec.namespaces import (
+    PrimaryControllerCapabilities,
+    SecondaryController,
+    decode_secondary_controllers,
+)
 
 if TYPE_CHECKING:
     from aionvme.spec.structure import Buffer
@@ -34,12 +38,12 @@ __all__ = [
     "NAMESPACE",
     "NVM_CONTROLLER",
     "PRIMARY_CONTROLLER",
-    "SECONDARY_CONTROLLER",
     "command_sets",
     "controller_list",
     "namespace_descriptors",
     "nsid_list",
     "nvm_namespace",
+    "secondary_controllers",
 ]
 
 
@@ -155,7 +159,7 @@ PRIMARY_CONTROLLER = Keys(
     PrimaryControllerCapabilities,
     "cntlid portid crt vqfrt vqrfa vqrfap vqprt vqfrsm vqgran vifrt virfa virfap viprt vifrsm vigran",
 )
-SECONDARY_CONTROLLER = Keys(
+_SECONDARY_CONTROLLER = Keys(
     SecondaryController,
     "secondary-controller-identifier=scid primary-controller-identifier=pcid secondary-controller-state=scs "
     "virtual-function-number=vfn num-virtual-queues=nvq num-virtual-interrupts=nvi",
@@ -174,6 +178,14 @@ def controller_list(raw: Buffer) -> Document:
     """A controller list."""
     cntlids = decode_controller_list(raw)
     return Document(num_ctrl=len(cntlids), ctrl_list=[{"ctrl_id": cntlid} for cntlid in cntlids])
+
+
+def secondary_controllers(raw: Buffer, most: int) -> Document:
+    """A secondary controller list, of so many entries at most."""
+    entries = decode_secondary_controllers(raw)[:most]
+    return Document(
+        {"num": len(entries), "secondary-controllers": [_SECONDARY_CONTROLLER.of(each) for each in entries]}
+    )
 
 
 # What nvme-cli calls an identifier, and how it writes it.

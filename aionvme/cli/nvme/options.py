@@ -46,8 +46,10 @@ class Output(StrEnum):
     BINARY = "binary"
 
 
-def number(text: str) -> int:
-    """A number from 0 on, decimal or with 0x, as nvme-cli takes them."""
+def number(text: str | int) -> int:
+    """A number from 0 on, decimal or with 0x, as nvme-cli takes them; a default is one already."""
+    if isinstance(text, int):
+        return text
     try:
         found = int(text, 0)
     except ValueError:
@@ -57,17 +59,17 @@ def number(text: str) -> int:
     return found
 
 
-def byte_count(text: str) -> int:
+def byte_count(text: str | int) -> int:
     """A number that may end with a binary unit, as nvme-cli takes sizes: 4096, 0x1000, 4k, 1M."""
-    unit = _UNITS.get(text[-1:].lower())
-    if unit is None or text[:2].lower() == "0x":
+    unit = None if isinstance(text, int) else _UNITS.get(text[-1:].lower())
+    if unit is None or isinstance(text, int) or text[:2].lower() == "0x":
         return number(text)
     return number(text[:-1]) * unit
 
 
 def value(*names: str, help: str, parser: Callable[[str], Any] = number, metavar: str = "NUM") -> Any:
     """An option with a number: for `Annotated[int, value("--sel", "-s", help=...)]`."""
-    return typer.Option(*names, parser=parser, metavar=metavar, help=help)
+    return typer.Option(*names, parser=parser, metavar=metavar, help=help, show_default=False)
 
 
 def switch(*names: str, help: str) -> Any:
