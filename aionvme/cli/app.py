@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, tracing
 from aionvme.cli.manage import manage
-from aionvme.cli.nvme import identify, logs
+from aionvme.cli.nvme import features, identify, intel, logs, status
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
@@ -113,5 +113,14 @@ mock.command("serve", cls=_Command)(mocking.serve)
 app.add_typer(mock, name="mock", rich_help_panel=_TRY)
 
 # In nvme-cli's language: each family has a panel of its own.
-for family in (identify.commands, logs.commands):
+for family in (identify.commands, logs.commands, features.commands, status.commands):
     family.register(app, _Command)
+
+vendor = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show the log pages that Intel's controllers have besides.",
+)
+intel.commands.register(vendor, _Command)
+app.add_typer(vendor, name="intel", rich_help_panel="Vendors")
