@@ -64,7 +64,7 @@ _event = _choice("Do not send async event", "Send async event")
 
 
 def _any_event(value: int) -> str:
-    return _event(int(value != 0))
+    return str(_event(int(value != 0)))
 
 
 # Bits of dword 0: Base 2.1, 5.1.25.1, and NVM Command Set 1.1, 4.1.3.

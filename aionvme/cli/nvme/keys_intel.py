@@ -66,7 +66,7 @@ def latency(raw: Buffer, *, write: bool) -> Document:
     """
     page = IntelLatency.decode(raw)
     steps = ((32, 0, page.buckets_32us), (1024, 1, page.buckets_1ms), (32768, 1, page.buckets_32ms))
-    buckets = []
+    buckets: list[dict[str, Any]] = []
     for step, first, counts in steps:
         for number, count in enumerate(counts, first):
             buckets.append(
