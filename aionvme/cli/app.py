@@ -11,15 +11,29 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
-from aionvme.cli.nvme import identify, logs
+from aionvme.cli.nvme import features, identify, intel, logs, status
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
 
 
+#: The sub-commands in nvme-cli's language, by name; each family has a panel of its own in --help.
+FAMILIES = (identify.commands, logs.commands, features.commands, status.commands)
+_IN_ITS_LANGUAGE = {entry.name: entry for family in FAMILIES for entry in family.entries}
+
+
 class _Commands(TyperGroup):
     """Makes a message and an exit status of what a subcommand raises; tracebacks are for our own mistakes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_IN_ITS_LANGUAGE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        known = super().get_command(ctx, cmd_name)
+        if known is None and cmd_name in _IN_ITS_LANGUAGE:
+            known = self.commands[cmd_name] = _IN_ITS_LANGUAGE[cmd_name].build(_Command)
+        return known
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,7 +81,7 @@ app = typer.Typer(
     # Of a mistake of ours the plain traceback is what we want to be sent.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="NVMe from user space: look at this machine's controllers, take one from the kernel, try it.",
+    help="NVMe from user space: try a controller, take it from the kernel, look at it in nvme-cli's words.",
     epilog="A first try that needs no hardware and no rights: aionvme hello",
 )
 
@@ -100,6 +114,7 @@ app.command("top", cls=_Command, rich_help_panel=_MACHINE)(top.top)
 app.command("trace", cls=_Command, rich_help_panel=_TRY)(tracing.trace)
 app.command("replay", cls=_Command, rich_help_panel=_TRY)(tracing.replay)
 app.command("list", cls=_Command, rich_help_panel=_MACHINE)(listing.list_)
+app.command("list-subsys", cls=_Command, rich_help_panel=_MACHINE)(listing.list_subsys)
 app.command("bind", cls=_Command, rich_help_panel=_MACHINE)(binding.bind)
 app.command("unbind", cls=_Command, rich_help_panel=_MACHINE)(binding.unbind)
 app.command("manage", cls=_Command, rich_help_panel=_MACHINE)(manage)
@@ -113,6 +128,12 @@ mock = typer.Typer(
 mock.command("serve", cls=_Command)(mocking.serve)
 app.add_typer(mock, name="mock", rich_help_panel=_TRY)
 
-# In nvme-cli's language: each family has a panel of its own.
-for family in (identify.commands, logs.commands):
-    family.register(app, _Command)
+vendor = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show the log pages that Intel's controllers have besides.",
+)
+for each in intel.commands.entries:
+    each.add_to(vendor, _Command)
+app.add_typer(vendor, name="intel", rich_help_panel="Vendors")

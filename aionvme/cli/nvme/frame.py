@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from aionvme.qpair.namespace import Namespace
 
-__all__ = ["Call", "Commands", "status_text"]
+__all__ = ["Call", "Commands", "SubCommand", "status_text"]
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -195,12 +195,38 @@ def _as_json(error: NvmeError) -> dict[str, Any]:
 
 
 @attrs.frozen
-class _SubCommand:
+class SubCommand:
+    """A sub-command, which is built when it is asked for: building all takes longer than most of them run.
+
+    Attributes:
+        name: What it is called.
+        function: What it does.
+        panel: Heading of its panel in --help.
+        example: What to type, without the program's name.
+        hidden: Another name of one that --help lists.
+    """
+
     name: str
     function: Callable[..., Any]
     panel: str
     example: str
     hidden: bool
+
+    def add_to(self, app: typer.Typer, cls: type[Any]) -> None:
+        """Makes it one of a program's."""
+        app.command(
+            self.name,
+            cls=cls,
+            rich_help_panel=self.panel,
+            hidden=self.hidden,
+            epilog=f"Example: aionvme {self.example}",
+        )(_with_common_options(self.function))
+
+    def build(self, cls: type[Any]) -> Any:
+        """It by itself, as Typer has commands."""
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        self.add_to(alone, cls)
+        return typer.main.get_command(alone)
 
 
 class Commands:
@@ -212,7 +238,7 @@ class Commands:
 
     def __init__(self, panel: str) -> None:
         self.panel = panel
-        self.entries: list[_SubCommand] = []
+        self.entries: list[SubCommand] = []
 
     def add(self, *names: str, example: str, panel: str | None = None) -> Callable[[Function], Function]:
         """Makes a function a sub-command.
@@ -224,24 +250,11 @@ class Commands:
         """
 
         def register(function: Function) -> Function:
-            wrapped = _with_common_options(function)
             for at, name in enumerate(names):
-                entry = _SubCommand(name, wrapped, panel or self.panel, example, at > 0)
-                self.entries.append(entry)
+                self.entries.append(SubCommand(name, function, panel or self.panel, example, at > 0))
             return function
 
         return register
-
-    def register(self, app: typer.Typer, cls: type[Any]) -> None:
-        """Gives the sub-commands to the program."""
-        for entry in self.entries:
-            app.command(
-                entry.name,
-                cls=cls,
-                rich_help_panel=entry.panel,
-                hidden=entry.hidden,
-                epilog=f"Example: aionvme {entry.example}",
-            )(entry.function)
 
 
 def _common(

@@ -65,12 +65,15 @@ async def id_ns(
     vendor_specific: _VendorSpecific = False,
 ) -> None:
     """Show Identify Namespace: size, formats, protection; of FFFFFFFFh what all namespaces have in common."""
-    from aionvme.cli.nvme.keys_identify import NAMESPACE
+    from aionvme.cli.nvme.keys_identify import NAMESPACE, verbose_formats
     from aionvme.spec.opcodes import Cns
 
     nsid = call.nsid(nsid)
     raw = await read(call, Cns.ALLOCATED_NAMESPACE if force else Cns.NAMESPACE, nsid=nsid)
-    call.show(NAMESPACE.document(raw), raw=raw, title=f"Identify Namespace {nsid}")
+    document = NAMESPACE.document(raw)
+    if call.detail and not call.human:
+        document["lbafs"] = verbose_formats(raw)
+    call.show(document, raw=raw, title=f"Identify Namespace {nsid}")
     _vendor_part(call, raw[384:], vendor_specific)
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "nsid_list",
     "nvm_namespace",
     "secondary_controllers",
+    "verbose_formats",
 ]
 
 
@@ -96,6 +97,24 @@ def _formats(ns: Any, _raw: bytes) -> list[dict[str, Any]]:
     for at, form in enumerate(ns.lbaf[: ns.nlbaf + 1]):
         formats.append(Document(lbaf=at) | _FORMAT.of(form) | {"in_use": int(at == ns.lba_format_index)})
     return formats
+
+
+_RANKS = ("Best", "Better", "Good", "Degraded")
+
+
+def verbose_formats(raw: Buffer) -> list[dict[str, Any]]:
+    """The formats as nvme-cli has them with -v."""
+    ns = IdentifyNamespace.decode(raw)
+    return [
+        {
+            "LBA Format": at,
+            "Metadata Size": f"{form.ms} bytes",
+            "Data Size": f"{form.block_size} bytes",
+            "Relative Performance": f"{form.rp:#x} {_RANKS[form.rp & 3]}",
+            "in use": "yes" if at == ns.lba_format_index else "no",
+        }
+        for at, form in enumerate(ns.lbaf[: ns.nlbaf + 1])
+    ]
 
 
 NAMESPACE = Keys(

@@ -80,7 +80,8 @@ def hex_dump(data: bytes) -> str:
     for at in range(0, len(data), 16):
         part = data[at : at + 16]
         shown = "".join(chr(byte) if 0x20 <= byte <= 0x7E else "." for byte in part)
-        lines.append(f'{at:04x}: {part.hex(" "):<47} "{shown}"')
+        # nvme-cli has a space for each byte that is missing, and one more.
+        lines.append(f'{at:04x}: {part.hex(" "):<{47 if len(part) == 16 else 48}} "{shown}"')
     return "\n".join(lines)
 
 
