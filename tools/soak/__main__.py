@@ -88,6 +88,8 @@ class Soak:
         self._problems: list[str] = []
         self._rss: list[int] = []
         self._qps: list[aionvme.IoQueuePair] = []
+        # One at a time: there are few identifiers, and one that is not given back must show.
+        self._renewing = asyncio.Lock()
         self._ctrlr: aionvme.Controller
 
     async def run(self) -> int:
@@ -134,9 +136,10 @@ class Soak:
 
     async def _renew(self, index: int) -> None:
         """Another queue pair in the place of one."""
-        old = self._qps[index]
-        self._qps[index] = await self._alloc(index)
-        await old.close()
+        async with self._renewing:
+            old = self._qps[index]
+            self._qps[index] = await self._alloc(index)
+            await old.close()
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
