@@ -27,7 +27,7 @@ STATUSES = (
 FAULTS = (
     *(Fault("status", status=status, chance=2e-4, count=None) for status in STATUSES),
     # Slow, so that what is cancelled is with the device; and too slow for its time limit.
-    Fault("delay", delay=0.03, chance=0.03, count=None),
+    Fault("delay", delay=0.03, chance=0.05, count=None),
     Fault("delay", delay=2.0, chance=1e-3, count=None),
     Fault("reordered", value=3, delay=0.05, chance=5e-3, count=None),
     # An end that nothing but a reset brings.
