@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionvme.admin.core import State
 from aionvme.errors import UsageError
+from aionvme.spec.registers import REGISTERS_64, Reg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,23 @@ class Facts:
     def version(self) -> tuple[int, int, int]:
         """Major, minor and tertiary version of the specification that it follows (VS)."""
         return self._core.registers.version()
+
+    def read_register(self, offset: int) -> int:
+        """A controller register as it is now (Base 2.0, 3.1.3).
+
+        Args:
+            offset: Of the register, a `Reg`; those of 64 bits are read as one.
+
+        Raises:
+            UsageError: There is no register there, or the controller was closed.
+        """
+        self._check_open()
+        if offset not in Reg._value2member_map_ or offset == Reg.DOORBELLS:
+            raise UsageError(
+                f"offset {offset:#x}: no register begins there; `aionvme.spec.registers.Reg` lists them"
+            )
+        function = self._core.function
+        return function.read64(offset) if offset in REGISTERS_64 else function.read32(offset)
 
     @property
     def max_transfer(self) -> int:

@@ -9,16 +9,31 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing, mocking, tracing
+from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
+from aionvme.cli.nvme import features, identify, intel, logs, status
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
 __all__ = ["app"]
 
 
+#: The sub-commands in nvme-cli's language, by name; each family has a panel of its own in --help.
+FAMILIES = (identify.commands, logs.commands, features.commands, status.commands)
+_IN_ITS_LANGUAGE = {entry.name: entry for family in FAMILIES for entry in family.entries}
+
+
 class _Commands(TyperGroup):
     """Makes a message and an exit status of what a subcommand raises; tracebacks are for our own mistakes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *_IN_ITS_LANGUAGE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        known = super().get_command(ctx, cmd_name)
+        if known is None and cmd_name in _IN_ITS_LANGUAGE:
+            known = self.commands[cmd_name] = _IN_ITS_LANGUAGE[cmd_name].build(_Command)
+        return known
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -61,13 +76,12 @@ class _Group(_Helped, TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     # Of the modes this is the one that joins the lines of a paragraph.
     rich_markup_mode="markdown",
     # Of a mistake of ours the plain traceback is what we want to be sent.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="NVMe from user space: look at this machine's controllers, take one from the kernel, try it.",
+    help="NVMe from user space: try a controller, take it from the kernel, look at it in nvme-cli's words.",
     epilog="A first try that needs no hardware and no rights: aionvme hello",
 )
 
@@ -90,14 +104,20 @@ def _options(
     pass
 
 
-app.command("hello", cls=_Command)(hello.hello)
-app.command("list", cls=_Command)(listing.list_)
-app.command("bind", cls=_Command)(binding.bind)
-app.command("unbind", cls=_Command)(binding.unbind)
-app.command("manage", cls=_Command)(manage)
-app.command("perf", cls=_Command)(perf)
-app.command("trace", cls=_Command)(tracing.trace)
-app.command("replay", cls=_Command)(tracing.replay)
+#: Headings of `aionvme --help`.
+_TRY = "Try it"
+_MACHINE = "This machine"
+
+app.command("hello", cls=_Command, rich_help_panel=_TRY)(hello.hello)
+app.command("perf", cls=_Command, rich_help_panel=_TRY)(perf)
+app.command("top", cls=_Command, rich_help_panel=_MACHINE)(top.top)
+app.command("trace", cls=_Command, rich_help_panel=_TRY)(tracing.trace)
+app.command("replay", cls=_Command, rich_help_panel=_TRY)(tracing.replay)
+app.command("list", cls=_Command, rich_help_panel=_MACHINE)(listing.list_)
+app.command("list-subsys", cls=_Command, rich_help_panel=_MACHINE)(listing.list_subsys)
+app.command("bind", cls=_Command, rich_help_panel=_MACHINE)(binding.bind)
+app.command("unbind", cls=_Command, rich_help_panel=_MACHINE)(binding.unbind)
+app.command("manage", cls=_Command, rich_help_panel=_MACHINE)(manage)
 
 mock = typer.Typer(
     cls=_Group,
@@ -106,4 +126,14 @@ mock = typer.Typer(
     help="Lend a controller in software to drivers in other processes.",
 )
 mock.command("serve", cls=_Command)(mocking.serve)
-app.add_typer(mock, name="mock")
+app.add_typer(mock, name="mock", rich_help_panel=_TRY)
+
+vendor = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Show the log pages that Intel's controllers have besides.",
+)
+for each in intel.commands.entries:
+    each.add_to(vendor, _Command)
+app.add_typer(vendor, name="intel", rich_help_panel="Vendors")

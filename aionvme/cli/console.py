@@ -27,6 +27,7 @@ __all__ = [
     "interrupted",
     "named",
     "note",
+    "print_grid",
     "print_json",
     "progress",
     "prompt",
@@ -152,6 +153,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             out.print()
         out.print(Text(row[0], "bold"))
         facts(zip(headings[1:], row[1:], strict=True))
+
+
+def print_grid(grid: Table) -> None:
+    """A table that somebody else made, without the spaces that fill its last column."""
+    _print_trimmed(_console(), grid)
 
 
 def _print_trimmed(console: Console, what: RenderableType) -> None:

@@ -45,6 +45,10 @@ class Reg(IntEnum):
     DOORBELLS = 0x1000
 
 
+#: The registers that have 64 bits (3.1.3).
+REGISTERS_64 = frozenset({Reg.CAP, Reg.ASQ, Reg.ACQ, Reg.BPMBL, Reg.CMBMSC})
+
+
 def sq_doorbell(qid: int, dstrd: int) -> int:
     """Offset of a submission queue's tail doorbell (PCIe Transport 1.0, 3.1.2.1)."""
     return Reg.DOORBELLS + 2 * qid * (4 << dstrd)

@@ -1,0 +1,298 @@
+"""Owns what every sub-command in nvme-cli's language shares: its common options, its controller, its end.
+
+    commands = Commands("Log pages")
+
+    @commands.add("smart-log", example="smart-log mock: -o json")
+    async def smart_log(call: Call, nsid: NamespaceId = None) -> None:
+        \"\"\"Show the SMART log.\"\"\"
+        ...
+        call.show(document, raw=raw, title="SMART log")
+
+`add` puts ADDRESS, -o, -b, -H, -v and -t in front of the function's own options. An asynchronous function is called
+with the controller connected (`call.ctrlr`), any other one before that, and has `call.run` to connect.
+Exit statuses are nvme-cli's, 0 and 1 whatever the controller's status was, but that wrong usage is told apart: 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import shlex
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import typer
+
+import aionvme
+from aionvme.cli import console
+from aionvme.cli.nvme import options, output
+from aionvme.cli.nvme.options import Output
+from aionvme.errors import AddressError, NvmeError, StatusError, UsageError
+from aionvme.pci.address import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aionvme.qpair.namespace import Namespace
+
+__all__ = ["Call", "Commands", "SubCommand", "status_text"]
+
+T = TypeVar("T")
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+# Seconds that nothing has to be shown for.
+_PATIENCE = 1.0
+
+# What else to try after a status, by its name (`aionvme.spec.status`).
+_ADVICE = {
+    "INVALID_OPCODE": "The controller does not have this command: `aionvme id-ctrl {address} -H` says which it has "
+    "(oacs, oncs)",
+    "INVALID_FIELD": "The controller does not have what was asked for, or not in this form: "
+    "`aionvme id-ctrl {address} -H` says what it has",
+    "INVALID_NAMESPACE_OR_FORMAT": "`aionvme list-ns {address}` says which namespaces there are; choose one with -n",
+    "INVALID_LOG_PAGE": "The controller does not have this log page: `aionvme supported-log-pages {address}` lists "
+    "those that it has",
+    "LBA_OUT_OF_RANGE": "`aionvme id-ns {address}` says how many blocks the namespace has (nsze)",
+    "RESERVATION_CONFLICT": "Another host holds a reservation: `aionvme resv-report {address}` shows whose",
+}
+
+
+@attrs.define
+class Call:
+    """One call of a sub-command: what its common options say, and its controller.
+
+    Attributes:
+        address: Which controller.
+        output: What to print.
+        detail: Whether a person is told of each bit (-H, -v).
+        timeout: Seconds that a command may take; None for the driver's own.
+    """
+
+    address: str
+    output: Output = Output.NORMAL
+    detail: bool = False
+    timeout: float | None = None
+    _ctrlr: aionvme.Controller | None = None
+
+    @property
+    def ctrlr(self) -> aionvme.Controller:
+        """The controller, connected."""
+        assert self._ctrlr is not None, "there is a controller in an asynchronous sub-command, and in `run`"
+        return self._ctrlr
+
+    @property
+    def name(self) -> str:
+        """What the controller is called in documents that name it, where nvme-cli has nvme0."""
+        return console.named(self.address)
+
+    @property
+    def human(self) -> bool:
+        """Whether it is for a person, not for a program."""
+        return self.output == Output.NORMAL
+
+    def namespace(self, nsid: int | None) -> Namespace:
+        """The active namespace that -n names, or the only one that there is.
+
+        Raises:
+            UsageError: There is none, or there are several and none was named.
+        """
+        there = self.ctrlr.namespaces
+        if nsid is None and len(there) == 1:
+            return next(iter(there.values()))
+        listed = ", ".join(str(each) for each in sorted(there)) or "none"
+        if nsid is None:
+            raise UsageError(f"{self.name}: say which namespace with -n; there is {listed}")
+        if nsid not in there:
+            raise UsageError(f"{self.name}: no active namespace {nsid}; there is {listed}")
+        return there[nsid]
+
+    def nsid(self, nsid: int | None) -> int:
+        """The namespace identifier that -n names, whatever it is, or that of the only namespace."""
+        return self.namespace(None).nsid if nsid is None else nsid
+
+    def show(self, document: Any, *, raw: bytes | None = None, title: str = "") -> None:
+        """Prints the result. See `output.print_document`."""
+        output.print_document(document, self.output, raw=raw, title=self._titled(title), detail=self.detail)
+
+    def _titled(self, title: str) -> str:
+        return f"{title} of {self.name}" if title else ""
+
+    def say(self, text: str) -> None:
+        """One line for a person: what was done. A program that asked for JSON has it as `result`."""
+        if self.output == Output.JSON:
+            output.print_json({"result": text})
+        else:
+            console.result(text)
+
+    async def follow(self, operation: aionvme.Operation[T], label: str) -> T:
+        """Waits for an operation, with a progress bar where that takes more than a second; gives its result.
+
+        Ctrl-C ends it: the operation is told, and the controller is shut down as ever.
+        """
+        begun = time.monotonic()
+        show: Callable[[float], None] | None = None
+        with contextlib.ExitStack() as stack:
+            try:
+                async for progress in operation:
+                    if show is None and time.monotonic() - begun > _PATIENCE:
+                        show = stack.enter_context(console.progress(label))
+                    if show is not None:
+                        show(progress.fraction)
+            except BaseException:
+                operation.cancel()
+                raise
+            return await operation
+
+    def run(self, act: Callable[[Call], Awaitable[T]]) -> T:
+        """Connects, and gives what `act` gives; the controller is shut down whatever happens.
+
+        Raises:
+            UsageError: The address is none.
+            typer.Exit: It failed, and that was said.
+        """
+        try:
+            parse_address(self.address)
+        except AddressError as error:
+            raise UsageError(str(error)) from None
+        try:
+            return aionvme.run(self._run(act))
+        except UsageError:
+            raise
+        except NvmeError as error:
+            self._failed(error)
+            raise typer.Exit(console.ERROR) from error
+
+    async def _run(self, act: Callable[[Call], Awaitable[T]]) -> T:
+        # Without events: a page that a command shows is not to have been read by the driver.
+        opts = aionvme.ControllerOptions(events=aionvme.EventMask(0))
+        if self.timeout is not None:
+            opts.admin_timeout = opts.io_timeout = self.timeout
+        async with aionvme.connect(self.address, opts=opts) as self._ctrlr:
+            return await act(self)
+
+    def _failed(self, error: NvmeError) -> None:
+        if self.output == Output.JSON:
+            output.print_json(_as_json(error))
+        text = f"{self.name}: {status_text(error) if isinstance(error, StatusError) else error}"
+        advice = _ADVICE.get(error.status.name) if isinstance(error, StatusError) else None
+        console.error(
+            text if advice is None else f"{text}. {advice.format(address=shlex.quote(self.address))}"
+        )
+
+
+def status_text(error: StatusError) -> str:
+    """A status as nvme-cli has it: its text, and the status field without the phase in parentheses."""
+    field = error.sct << 8 | error.sc | error.crd << 11 | error.more << 13 | error.dnr << 14
+    return f"NVMe status: {error.status.text} ({error.status.name}, {field:#06x})"
+
+
+def _as_json(error: NvmeError) -> dict[str, Any]:
+    if isinstance(error, StatusError):
+        return {"error": error.status.text, "type": "nvme", "value": error.sct << 8 | error.sc}
+    return {"error": str(error)}
+
+
+@attrs.frozen
+class SubCommand:
+    """A sub-command, which is built when it is asked for: building all takes longer than most of them run.
+
+    Attributes:
+        name: What it is called.
+        function: What it does.
+        panel: Heading of its panel in --help.
+        example: What to type, without the program's name.
+        hidden: Another name of one that --help lists.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    panel: str
+    example: str
+    hidden: bool
+
+    def add_to(self, app: typer.Typer, cls: type[Any]) -> None:
+        """Makes it one of a program's."""
+        app.command(
+            self.name,
+            cls=cls,
+            rich_help_panel=self.panel,
+            hidden=self.hidden,
+            epilog=f"Example: aionvme {self.example}",
+        )(_with_common_options(self.function))
+
+    def build(self, cls: type[Any]) -> Any:
+        """It by itself, as Typer has commands."""
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        self.add_to(alone, cls)
+        return typer.main.get_command(alone)
+
+
+class Commands:
+    """Sub-commands that stand in one panel of --help.
+
+    Args:
+        panel: Its heading.
+    """
+
+    def __init__(self, panel: str) -> None:
+        self.panel = panel
+        self.entries: list[SubCommand] = []
+
+    def add(self, *names: str, example: str, panel: str | None = None) -> Callable[[Function], Function]:
+        """Makes a function a sub-command.
+
+        Args:
+            names: Its name, and others that it goes by, which --help does not list.
+            example: What to type, without the program's name.
+            panel: Heading of another panel.
+        """
+
+        def register(function: Function) -> Function:
+            for at, name in enumerate(names):
+                self.entries.append(SubCommand(name, function, panel or self.panel, example, at > 0))
+            return function
+
+        return register
+
+
+def _common(
+    address: options.Address,
+    output_format: options.FormatOption = Output.NORMAL,
+    raw_binary: options.RawBinary = False,
+    human_readable: options.Human = False,
+    verbose: options.Verbose = False,
+    timeout: options.Timeout = None,
+) -> Call:
+    if raw_binary:
+        output_format = Output.BINARY
+    return Call(
+        address=address,
+        output=output_format,
+        detail=human_readable or verbose,
+        timeout=None if timeout is None else timeout / 1000,
+    )
+
+
+def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    common = inspect.signature(_common, eval_str=True).parameters
+    first, *own = inspect.signature(function, eval_str=True).parameters.values()
+    assert first.name == "call"
+    taken = {parameter.name for parameter in own}
+    # A sub-command that has a letter of these for something else declares its own.
+    shared = [parameter for parameter in common.values() if parameter.name not in taken]
+
+    @functools.wraps(function)
+    def wrapper(**given: Any) -> None:
+        call = _common(**{each.name: given.pop(each.name) for each in shared})
+        if inspect.iscoroutinefunction(function):
+            call.run(functools.partial(function, **given))
+        else:
+            function(call, **given)
+
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
+    del wrapper.__wrapped__
+    return wrapper

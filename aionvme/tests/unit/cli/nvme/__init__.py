@@ -1,0 +1,1 @@
+"""Sub-commands in nvme-cli's language."""

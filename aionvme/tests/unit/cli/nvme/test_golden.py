@@ -1,0 +1,62 @@
+"""Our JSON of other people's bytes is nvme-cli's, letter for letter: keys, order, numbers, spaces."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("typer", reason="the command line is an extra")
+
+from aionvme.cli.nvme import keys_identify, keys_logs
+from aionvme.cli.nvme.output import print_json
+from aionvme.spec.identify import IdentifyNamespace
+from aionvme.tests.unit.spec.golden import CONTROLLERS, ROOT, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QEMU, SPDK = CONTROLLERS
+# What nvme-cli called the controller whose pages it read.
+NAME = "nvme0"
+
+
+def _nvm_namespace(controller: str, nsid: int) -> Callable[[bytes], Any]:
+    common = IdentifyNamespace.decode(read_bytes(controller, f"id-ns-{nsid}"))
+    return functools.partial(keys_identify.nvm_namespace, common=common)
+
+
+CAPTURES: list[tuple[str, str, Callable[[bytes], Any]]] = [
+    *((each, "id-ctrl", keys_identify.CONTROLLER.document) for each in CONTROLLERS),
+    (QEMU, "zns-ns-id-ctrl", keys_identify.CONTROLLER.document),
+    *((each, f"id-ns-{nsid}", keys_identify.NAMESPACE.document) for each in CONTROLLERS for nsid in (1, 2)),
+    (QEMU, "zns-ns-id-ns-1", keys_identify.NAMESPACE.document),
+    *((QEMU, f"cmdset-ind-id-ns-{nsid}", keys_identify.INDEPENDENT_NAMESPACE.document) for nsid in (1, 2)),
+    *(
+        (each, f"ns-descs-{nsid}", keys_identify.namespace_descriptors)
+        for each in CONTROLLERS
+        for nsid in (1, 2)
+    ),
+    *((each, "nvm-id-ctrl", keys_identify.NVM_CONTROLLER.document) for each in CONTROLLERS),
+    *((QEMU, f"nvm-id-ns-{nsid}", _nvm_namespace(QEMU, nsid)) for nsid in (1, 2)),
+    *((each, "smart-log", keys_logs.smart) for each in CONTROLLERS),
+    *((each, "error-log", keys_logs.errors) for each in CONTROLLERS),
+    *((each, "fw-log", functools.partial(keys_logs.firmware, name=NAME)) for each in CONTROLLERS),
+    *(
+        (each, "changed-ns-list-log", functools.partial(keys_logs.changed_namespaces, name=NAME))
+        for each in CONTROLLERS
+    ),
+    (QEMU, "endurance-log", keys_logs.ENDURANCE.document),
+]
+
+
+@pytest.mark.parametrize(
+    ("controller", "name", "document"), CAPTURES, ids=[f"{name}-{each}" for each, name, _ in CAPTURES]
+)
+def test_as_nvme_cli_has_it(
+    controller: str, name: str, document: Callable[[bytes], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The document of captured bytes, printed, is the text that nvme-cli 2.16 printed of them."""
+    print_json(document(read_bytes(controller, name)))
+    assert capsys.readouterr().out == (ROOT / controller / f"{name}.json").read_text()
