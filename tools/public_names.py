@@ -19,8 +19,15 @@ from typing import Any
 FILE = Path(__file__).with_suffix(".txt")
 #: Their `__all__` is what is public. Of SPDK's names the members are SPDK's.
 MODULES = (
-    *("aionvme", "aionvme.mock", "aionvme.mock.strategies", "aionvme.pi", "aionvme.replay", "aionvme.spdk"),
-    *("aionvme.testing", "aionvme.trace"),
+    *(
+        "aionvme",
+        "aionvme.metrics",
+        "aionvme.mock",
+        "aionvme.mock.strategies",
+        "aionvme.pi",
+        "aionvme.replay",
+    ),
+    *("aionvme.spdk", "aionvme.testing", "aionvme.trace"),
 )
 _STARS: Mapping[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 #: What one layer calls of another: no program does, and the reference does not have it.
@@ -32,6 +39,7 @@ OF_THE_LAYERS: Mapping[str, frozenset[str]] = {
     "aionvme.IoQueuePair": frozenset(
         {
             *("abandon", "begin_finish", "broken_by_device", "check_open", "cq_iova", "dispose", "disposed"),
+            "completes",
             *("drop_unposted", "end_outstanding", "entries", "finish_by", "finishing_for_loop", "give_back"),
             *("has_news", "has_outstanding", "hold_poller", "home", "leave_shadows", "limit_transfer", "limits"),
             *("look", "overdue", "refuse", "release_poller", "renew", "renew_max_transfer", "reset_rings", "resume"),

@@ -57,6 +57,7 @@ REASONS = frozenset(
         "needs root",
         "needs another program",
         "a file of the system",
+        "goes on until it is stopped",
         "takes minutes",
         "code of another library",
     }
