@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import inspect
+import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from functools import partial
@@ -126,14 +127,32 @@ async def _attach(
     source: _Source, opts: ControllerOptions, claim: Claim, on_removed: Any = None
 ) -> Controller:
     """Opens the function and brings the controller up; whatever happens, an end of it releases the claim."""
+    ends = contextlib.ExitStack()
+    ends.callback(claim.release)
     try:
         function = await _open(source)
-        return await Controller.attach(function, opts, on_closed=claim.release, on_removed=on_removed)
+        ctrlr = await Controller.attach(function, opts, on_closed=ends.close, on_removed=on_removed)
     except BaseException as error:
         claim.release()
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise OSError(error.errno, f"{source.pci_dev}: {error.strerror}: {_MORE_DESCRIPTORS}") from error
         raise
+    if os.environ.get("AIONVME_METRICS"):
+        try:
+            await _publish(ctrlr, ends)
+        except BaseException:
+            await run_to_end(ctrlr.close())
+            raise
+    return ctrlr
+
+
+async def _publish(ctrlr: Controller, ends: contextlib.ExitStack) -> None:
+    """Has `aionvme top` see a controller, as the environment asks, until it is closed."""
+    from aionvme.metrics.publishing import publish_unasked
+
+    publication = await publish_unasked(ctrlr)
+    if publication is not None:
+        ends.callback(publication.stop)
 
 
 async def _open(source: _Source) -> Function:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from aionvme.trace.writing import KINDS_OF_DATA, Writer
 
 if TYPE_CHECKING:
     from aionvme.admin.core import Core
-    from aionvme.qpair.tap import Listener
+    from aionvme.qpair.governed import GovernedQueuePair
+    from aionvme.qpair.tap import Listener, Tap
 
 __all__ = ["Recorded", "listening", "watch"]
 
@@ -36,13 +38,13 @@ def begin(core: Core) -> None:
         _listen(core, make(str(core)))
 
 
-def _listen(core: Core, listener: Listener) -> None:
+def _listen(core: Core, listener: Listener | Tap) -> None:
     core.tap.add(listener)
     for qp in core.all_queues():
         qp.set_tap(core.tap)
 
 
-def _leave(core: Core, listener: Listener) -> None:
+def _leave(core: Core, listener: Listener | Tap) -> None:
     core.tap.remove(listener)
     for qp in core.all_queues():
         qp.set_tap(core.listening)
@@ -56,6 +58,23 @@ def listening(core: Core, listener: Listener) -> Iterator[None]:
         yield
     finally:
         _leave(core, listener)
+
+
+def listen(ctrlr: Recorded, listener: Listener | Tap) -> Callable[[], None]:
+    """Has `listener` told of every command and completion of a controller, until what this gives is called."""
+    ctrlr._check_open()
+    _listen(ctrlr._core, listener)
+    return partial(_leave, ctrlr._core, listener)
+
+
+def queues(ctrlr: Recorded) -> list[GovernedQueuePair]:
+    """The queue pairs that are listened to now, the admin queue pair first."""
+    return list(ctrlr._core.all_queues())
+
+
+def state(ctrlr: Recorded) -> str:
+    """Where the controller is in its life, in words."""
+    return ctrlr._core.state.value
 
 
 class _Host:

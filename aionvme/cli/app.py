@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing, mocking, tracing
+from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
 from aionvme.cli.nvme import features, identify, intel, logs, status
 from aionvme.cli.perf import perf
@@ -110,6 +110,7 @@ _MACHINE = "This machine"
 
 app.command("hello", cls=_Command, rich_help_panel=_TRY)(hello.hello)
 app.command("perf", cls=_Command, rich_help_panel=_TRY)(perf)
+app.command("top", cls=_Command, rich_help_panel=_MACHINE)(top.top)
 app.command("trace", cls=_Command, rich_help_panel=_TRY)(tracing.trace)
 app.command("replay", cls=_Command, rich_help_panel=_TRY)(tracing.replay)
 app.command("list", cls=_Command, rich_help_panel=_MACHINE)(listing.list_)

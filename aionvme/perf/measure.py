@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aionvme.errors import UsageError
-from aionvme.perf.histogram import Histogram
+from aionvme.histogram import Histogram
 from aionvme.perf.modes import Lane, drive
 from aionvme.perf.pace import Pace
 from aionvme.perf.pattern import Pattern

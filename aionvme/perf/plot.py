@@ -10,7 +10,7 @@ from aionvme.perf.report import PERCENTILES, TAIL_LEAST
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aionvme.perf.histogram import Histogram
+    from aionvme.histogram import Histogram
     from aionvme.perf.report import Report
 
 __all__ = ["curve", "draw"]

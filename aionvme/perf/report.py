@@ -14,7 +14,7 @@ import aionvme
 
 if TYPE_CHECKING:
     from aionvme.admin.controller import Controller
-    from aionvme.perf.histogram import Histogram
+    from aionvme.histogram import Histogram
     from aionvme.perf.workload import Region, Workload
     from aionvme.qpair.namespace import Namespace
 

@@ -9,7 +9,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from aionvme.errors import NvmeError
-from aionvme.perf.histogram cimport record_ns
+from aionvme.histogram cimport record_ns
 from aionvme.perf.tally cimport Pacer, Tally, now_ns
 from aionvme.perf.walk cimport Walk, next_lba, next_writes
 from aionvme.perf.pattern cimport Pattern

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from aionvme.perf.histogram cimport Histogram
+from aionvme.histogram cimport Histogram
 
 
 cdef inline uint64_t now_ns() noexcept nogil:

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Callable
 from typing import final
 
-from aionvme.perf.histogram import Histogram
+from aionvme.histogram import Histogram
 
 @final
 class Tally:

@@ -6,7 +6,7 @@ from collections import deque
 cimport cython
 from libc.stdint cimport uint64_t
 
-from aionvme.perf.histogram cimport Histogram
+from aionvme.histogram cimport Histogram
 
 cdef enum:
     FAILURES_KEPT = 5

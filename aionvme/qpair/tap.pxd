@@ -6,6 +6,8 @@ from aionvme.qpair.ring cimport Cqe, Ring
 
 cdef class Tap:
     cdef readonly tuple listeners
+    cdef tuple taps                 # of the listeners those that are called in C
+    cdef tuple told                 # and those that are told in Python
 
     cdef void posted(self, const Ring *ring) noexcept
     cdef void completed(self, uint16_t qid, const Cqe *cqe) noexcept

@@ -19,39 +19,54 @@ cdef class Tap:
     A listener has `posted(when_ns, qid, sqe)`, `completed(when_ns, qid, cqe)` and `dropped(when_ns, qid, cid)`: a
     command that ended without a completion, as the controller was reset or lost. They are called in the queue pair's
     thread and must neither raise nor use the queue pair; one that raises is not called again, and has the exception as
-    its `error`.
+    its `error`. A listener that is itself a `Tap`, such as a compiled meter, is called in C and shown the ring.
 
     Attributes:
         listeners: Those there are now.
     """
 
     def __init__(self):
-        self.listeners = ()
+        self._set(())
 
     def add(self, listener):
         """From now on this one is told too."""
-        self.listeners += (listener,)
+        self._set(self.listeners + (listener,))
 
     def remove(self, listener):
         """It is told no more; nothing if it was not."""
-        self.listeners = tuple([each for each in self.listeners if each is not listener])
+        self._set(tuple([each for each in self.listeners if each is not listener]))
+
+    def _set(self, tuple listeners):
+        self.listeners = listeners
+        self.taps = tuple([each for each in listeners if isinstance(each, Tap)])
+        self.told = tuple([each for each in listeners if not isinstance(each, Tap)])
 
     cdef void posted(self, const Ring *ring) noexcept:
         """Of what was posted since the doorbell rang the last time."""
         cdef uint32_t at = ring.sq_tail_rung
-        while at != ring.sq_tail:
+        if at == ring.sq_tail:
+            return
+        for tap in self.taps:
+            (<Tap>tap).posted(ring)
+        while self.told and at != ring.sq_tail:
             self.tell("posted", ring.qid, (<const char *>ring.sq + <size_t>at * SQE_BYTES)[:SQE_BYTES])
             at = at + 1 if at + 1 < ring.sq_entries else 0
 
     cdef void completed(self, uint16_t qid, const Cqe *cqe) noexcept:
-        self.tell("completed", qid, (<const char *>cqe)[:CQE_BYTES])
+        for tap in self.taps:
+            (<Tap>tap).completed(qid, cqe)
+        if self.told:
+            self.tell("completed", qid, (<const char *>cqe)[:CQE_BYTES])
 
     cdef void dropped(self, uint16_t qid, uint16_t cid) noexcept:
-        self.tell("dropped", qid, cid)
+        for tap in self.taps:
+            (<Tap>tap).dropped(qid, cid)
+        if self.told:
+            self.tell("dropped", qid, cid)
 
     cdef void tell(self, str what, uint16_t qid, object entry) noexcept:
         cdef uint64_t now = now_ns()
-        for listener in self.listeners:
+        for listener in self.told:
             try:
                 getattr(listener, what)(now, qid, entry)
             except Exception as error:

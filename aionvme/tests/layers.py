@@ -16,8 +16,8 @@ SUFFIXES = (".py", ".pyi", ".pyx", ".pxd")
 TOP = "__init__"
 
 _BELOW_MOCK = frozenset({"spec", "errors", "clock", "pci"})
-_LAYERS = _BELOW_MOCK | {"trace", "qpair", "admin", "mock"}
-_USER = _LAYERS | {"connecting", TOP}
+_LAYERS = _BELOW_MOCK | {"trace", "histogram", "qpair", "admin", "mock"}
+_USER = _LAYERS | {"metrics", "connecting", TOP}
 # Layer -> what it may import besides itself. What is not in the table belongs to no layer.
 ALLOWED: dict[str, frozenset[str]] = {
     "spec": frozenset(),
@@ -28,7 +28,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "qpair": _BELOW_MOCK,
     "admin": _BELOW_MOCK | {"trace", "qpair"},
     "mock": _BELOW_MOCK,
-    "connecting": _LAYERS,
+    "histogram": frozenset({"errors"}),
+    "metrics": _BELOW_MOCK | {"histogram", "qpair", "admin"},
+    "connecting": _LAYERS | {"metrics"},
     "sharing": _BELOW_MOCK | {"qpair", "admin"},
     "pi": frozenset({"spec", "errors"}),
     TOP: _LAYERS | {"connecting", "sharing"},

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from aionvme.errors import UsageError
-from aionvme.perf.histogram import Histogram
+from aionvme.histogram import Histogram
 from aionvme.perf.plot import curve, draw
 from aionvme.perf.report import Facts, Report, Window
 from aionvme.perf.workload import Workload

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aionvme.errors import UsageError
-from aionvme.perf.histogram import Histogram
+from aionvme.histogram import Histogram
 
 LARGEST = 2**64 - 1
 #: Of the width of a bucket to the values in it.
