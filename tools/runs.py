@@ -19,29 +19,48 @@ SHARED = ("-n", "2", "--dist", "worksteal")
 
 
 @dataclass(frozen=True)
-class Count:
-    """What runs of pytest reported.
+class Failure:
+    """A test that failed.
 
     Attributes:
-        names: the tests that failed.
+        name: the test's, or what failed in its place.
+        text: what pytest had to say of it; its end tells the most.
     """
+
+    name: str
+    text: str = ""
+
+    def end(self, lines: int) -> list[str]:
+        """The last lines of the text."""
+        return self.text.splitlines()[-lines:]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What runs of pytest reported."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    names: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     @classmethod
     def read(cls, report: Path) -> Count:
-        """Read pytest's JUnit file; a run that left none has failed once."""
+        """Read pytest's JUnit file; a run that left none, or half of one, has failed once."""
         try:
             cases = list(ElementTree.parse(report).getroot().iter("testcase"))
-        except (OSError, ElementTree.ParseError):
-            return cls(failed=1, names=("pytest itself: it ended before it was done",))
-        bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+        except (OSError, ElementTree.ParseError) as error:
+            return cls(
+                failed=1, failures=(Failure("pytest itself: it ended before it was done", str(error)),)
+            )
+        failures = tuple(failure for case in cases if (failure := cls._failure(case)))
         skipped = sum(case.find("skipped") is not None for case in cases)
-        names = tuple(f"{case.get('classname')}.{case.get('name')}" for case in bad)
-        return cls(len(cases) - len(bad) - skipped, len(bad), skipped, names)
+        return cls(len(cases) - len(failures) - skipped, len(failures), skipped, failures)
+
+    @staticmethod
+    def _failure(case: ElementTree.Element) -> Failure | None:
+        texts = [part.text or "" for part in case if part.tag in ("failure", "error")]
+        return Failure(f"{case.get('classname')}.{case.get('name')}", "\n".join(texts)) if texts else None
 
     def __add__(self, other: Count) -> Count:
         """Both together."""
@@ -49,7 +68,7 @@ class Count:
             self.passed + other.passed,
             self.failed + other.failed,
             self.skipped + other.skipped,
-            self.names + other.names,
+            self.failures + other.failures,
         )
 
     def __str__(self) -> str:
@@ -104,7 +123,7 @@ def pytest(
     )
     count = Count.read(report)
     if done.returncode and not count.failed:
-        count += Count(failed=1, names=(f"pytest returned {done.returncode}",))
+        count += Count(failed=1, failures=(Failure(f"pytest returned {done.returncode}"),))
     return count
 
 
@@ -146,7 +165,7 @@ class Table:
         total = Count()
         for result in self.results:
             total += result.count
-            for name in dict.fromkeys(result.count.names):
+            for name in dict.fromkeys(failure.name for failure in result.count.failures):
                 print(f"failed in {result.what}: {name}")
         print(total, flush=True)
 

@@ -101,6 +101,8 @@ class Lending:
             await self._delete(queue, entries.delete_io_cq(queue.qid))
             raise
         if core.epoch != epoch:
+            # Made before that reset, the controller knows them no more; made after it, it does.
+            await self._delete(queue, entries.delete_io_sq(queue.qid), entries.delete_io_cq(queue.qid))
             raise ControllerResetError(
                 f"{core} was reset while a queue pair was being made: allocate it again"
             )
@@ -126,7 +128,7 @@ class Lending:
             return
         try:
             for sqe in sqes:
-                await core.commands.admin_raw(sqe)
+                await self.queues.delete_one(sqe)
         except ControllerResetError:
             return  # It has no queues any more.
         except NvmeError as error:

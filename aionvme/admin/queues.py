@@ -197,6 +197,8 @@ class IoQueues:
             await self._delete(qp, entries.delete_io_cq(qp.qid))
             raise
         if core.epoch != epoch:
+            # Made before that reset, the controller knows them no more; made after it, it does.
+            await self._delete(qp, entries.delete_io_sq(qp.qid), entries.delete_io_cq(qp.qid))
             raise ControllerResetError(
                 f"{core} was reset while a queue pair was being made: allocate it again"
             )
@@ -214,7 +216,7 @@ class IoQueues:
         """Sends commands after which the controller knows no such queue; otherwise its memory stays until it does."""
         try:
             for sqe in sqes:
-                await self._delete_one(sqe)
+                await self.delete_one(sqe)
         except ControllerResetError:
             return True  # It has no queues any more.
         except NvmeError as error:
@@ -227,7 +229,8 @@ class IoQueues:
             return False
         return True
 
-    async def _delete_one(self, sqe: bytes) -> None:
+    async def delete_one(self, sqe: bytes) -> None:
+        """Sends one of these commands; that there is no such queue is no error."""
         try:
             await self._core.commands.admin_raw(sqe)
         except StatusError as error:
@@ -337,6 +340,8 @@ class IoQueues:
         await self._recovery.settled()
         if core.queues.get(qp.qid) is not qp:
             return
+        if qp.completes:
+            self._recovery.reset_helped()
         del core.queues[qp.qid]
         if core.state is State.ENDED or await self._delete(
             qp, entries.delete_io_sq(qp.qid), entries.delete_io_cq(qp.qid)

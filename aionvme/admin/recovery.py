@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 #: Kinds of reset, each of which does what the one before does, and more: CC.EN; the PCI function, which has every
 #: register reset; every controller of the NVM subsystem (Base 2.0, 3.7).
 RESETS = ("controller", "function", "subsystem")
-#: So many resets that nobody asked for, within so many seconds, are no help.
+#: So many resets that nobody asked for, within so many seconds and without a completion on an I/O queue between them,
+#: are no help. Others do not count resets that help either: Linux gives up where a reset itself fails (nvme_reset_work,
+#: drivers/nvme/host/pci.c), SPDK where none has succeeded for ctrlr_loss_timeout_sec (bdev_nvme_check_op_after_reset).
 STORM_RESETS, STORM_SECONDS = 5, 60.0
 #: So often a controller is brought up that others reset meanwhile.
 BRING_UPS = 3
@@ -130,6 +132,8 @@ class Recovery:
         """A reset, unless so many were of no avail."""
         core = self._core
         now = core.loop.time()
+        if any(qp.completes for qp in core.queues.values()):
+            self.reset_helped()
         while self._unasked and now - self._unasked[0] > STORM_SECONDS:
             self._unasked.popleft()
         if len(self._unasked) == STORM_RESETS:
@@ -142,6 +146,10 @@ class Recovery:
         self._unasked.append(now)
         logger.warning("%s: is reset: %s", core, why)
         self._start_reset("controller")
+
+    def reset_helped(self) -> None:
+        """The device has completed I/O since the last reset: whatever it is reset for next, it is not dead."""
+        self._unasked.clear()
 
     def check(self) -> None:
         """Looks whether the device is there and well (Base 2.0, 3.1.3.6); what is wrong is acted on."""

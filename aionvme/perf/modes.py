@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Lane", "drive"]
 
 # A batch takes about so long, so that what is under way at either end of a measurement does not count for much.
-_BATCH_NS = 4_000_000
+_BATCH_NS = 10_000_000
 _BATCH_MOST = 1 << 16
 # A batch that is verified has memory of its own for each command. Two take turns, so that the device reads one while
 # the other is compared, a part at a time, as the loop has to turn for the device to go on.
@@ -183,7 +183,7 @@ async def _due(pacer: Pacer) -> None:
 
 
 async def _batches(lane: Lane, number: int) -> None:
-    """One batch after another, each as long as one that takes a few milliseconds."""
+    """One batch after another, each as long as one that takes some milliseconds."""
     bufs = lane.bufs[2 * number : 2 * number + 2]
     tally, count = lane.tally, min(4 * lane.workload.depth, _BATCH_MOST)
     if lane.pattern is not None:

@@ -132,6 +132,12 @@ cdef class GovernedQueuePair(QueuePair):
         """Back to empty rings, of which the controller may be told then. RDY=0 was seen, and nothing is outstanding."""
         self._let_kept_go()
         QueuePair.reset_rings(self)
+        self.completions_before = self.completions
+
+    @property
+    def completes(self):
+        """Whether the device has completed a command here since the last reset, or ever."""
+        return self.completions != self.completions_before
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

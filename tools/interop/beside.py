@@ -1,22 +1,19 @@
 """Owns what comes from a later Debian than the system's: QEMU and the guest's programs, unpacked beside it.
 
-Nothing is installed. The packages and all that they depend on are resolved by apt in a folder of its own, from the
-same mirror as the system's, and run by their own dynamic linker with their own libraries.
+Nothing is installed: see `tools.vm.aside`.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
-from tools.vm import debian
+from tools.vm import aside
 from tools.vm.layout import CACHE, Unavailable, VmError, cached, command, locked, remove, say
 
 # The first of Debian's suites in which QEMU has `vfio-user-pci`; sid has it too, but changes from day to day.
 SUITES = ("trixie", "trixie-backports")
 PACKAGES = ("qemu-system-x86", "nvme-cli", "fio", "e2fsprogs")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TREE = CACHE / "beside"
 LIBRARIES = TREE / "usr/lib/x86_64-linux-gnu"
 LINKER = LIBRARIES / "ld-linux-x86-64.so.2"
@@ -37,7 +34,7 @@ def set_up(*, refresh: bool = False) -> None:
     with locked("beside"):
         if refresh:
             remove(TREE)
-        cached(TREE, _fetch)
+        cached(TREE, lambda into: aside.unpack(into, SUITES, PACKAGES))
     try:
         told = command(run(QEMU, "--version"))
         command(run(QEMU, "-device", "vfio-user-pci,help"))
@@ -50,8 +47,7 @@ def set_up(*, refresh: bool = False) -> None:
 
 def run(program: Path, *arguments: str | Path) -> list[str]:
     """The command line that runs a program of the tree on the host, whatever the host's libraries are."""
-    start = [LINKER, "--library-path", SEARCHED, "--argv0", program.name, program]
-    return [str(word) for word in (*start, *arguments)]
+    return aside.run(TREE, str(program.relative_to(TREE)), *arguments, folders=("ceph",))
 
 
 def libraries(program: Path) -> list[Path]:
@@ -68,69 +64,3 @@ def libraries(program: Path) -> list[Path]:
             f"{program.name} would take {strange[0]} from the system: remove {TREE} and set up anew"
         )
     return paths
-
-
-def _fetch(into: Path) -> None:
-    if not shutil.which("apt-get") or not KEYRING.exists():
-        raise Unavailable(
-            "QEMU with vfio-user comes from Debian's archive: this system has no apt-get or no keyring"
-        )
-    apt = into / ".apt"
-    options = _apt(apt, _mirror())
-    try:
-        command(["apt-get", *options, "update", "-q"])
-        # With nothing installed, as this apt sees it, all that is depended on is fetched.
-        fetch = [
-            "install",
-            "-y",
-            "-q",
-            "--download-only",
-            "--no-install-recommends",
-            "-t",
-            SUITES[-1],
-            *PACKAGES,
-        ]
-        command(["apt-get", *options, *fetch])
-    except VmError as error:
-        raise Unavailable(f"the packages of {SUITES[-1]} can't be had: {error}") from None
-    for deb in sorted((apt / "cache/archives").glob("*.deb")):
-        command(["dpkg", "-x", deb, into])
-    remove(apt)
-
-
-def _mirror() -> str:
-    """Where this system takes Debian from."""
-    ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
-    # Not of the security archive, which is another place and has another label.
-    chosen = ["Created-By: Packages", "Label: Debian", "Component: main"]
-    mirrors = command([*ask, *chosen]).split()
-    if not mirrors:
-        debian.update_lists()
-        mirrors = command([*ask, *chosen]).split()
-    if not mirrors:
-        raise Unavailable(
-            "apt has no source of Debian's: add one to /etc/apt/sources.list.d and run apt-get update"
-        )
-    return mirrors[0]
-
-
-def _apt(home: Path, mirror: str) -> list[str]:
-    """Make an apt of its own below `home`: its sources, lists, cache, and no package installed. Return its options."""
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (home / folder).mkdir(parents=True)
-    (home / "status").touch()
-    sources = [f"deb [signed-by={KEYRING}] {mirror} {suite} main\n" for suite in SUITES]
-    (home / "sources.list").write_text("".join(sources))
-    settings = {
-        "Dir::State": home,
-        "Dir::State::status": home / "status",
-        "Dir::Cache": home / "cache",
-        "Dir::Etc::sourcelist": home / "sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::Etc::preferences": "/dev/null",
-        "Dir::Etc::preferencesparts": "/dev/null",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "3",
-        "APT::Sandbox::User": "root",
-    }
-    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]

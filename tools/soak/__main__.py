@@ -3,10 +3,12 @@
     python -m tools.soak                 # ten minutes
     python -m tools.soak --seconds 14400 # four hours
     python -m tools.soak --seed 7        # the same commands and troubles again, though not at the same moments
+    python -m tools.soak --seed 7 --loop virtual  # driver, loop and mock by one virtual clock: the same run each time
 
 128 workers write, read, compare and zero blocks of their own in all the ways that there are, and cancel some of their
-commands, while the mock's commands fail, hang or vanish and the controller is reset. Of each block it is known which
-write was acknowledged; every block that is read must be that, or one that came later and whose end was not told.
+commands, while a plan of faults (`trouble.plan`) has commands fail, hang or vanish and the controller is reset. Of each
+block it is known which write was acknowledged; every block that is read must be that, or one that came later and whose
+end was not told.
 
 Exit status 0: no block was lost, nothing leaked or hung, and memory did not grow.
 """
@@ -20,7 +22,6 @@ import gc
 import logging
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,17 +31,23 @@ import uvloop
 import aionvme
 from aionvme.mock import MockController
 from aionvme.pytest_plugin.leaks import Census
+from aionvme.testing import VirtualLoop
 from tools.soak.load import BLOCKS, Worker
 from tools.soak.oracle import Oracle
-from tools.soak.trouble import Trouble
+from tools.soak.trouble import NUM_IO_QUEUES, Trouble, plan
 
 DEPTH = 128
 NBLOCKS = DEPTH * BLOCKS
 HANG_SECONDS = 60.0
 MOST_GROWTH = 8 << 20
 ABORT = 0x08
-# A run of the whole ten minutes has to have had so many.
-MOST_OF_TEN_MINUTES, LEAST_RESETS_AND_ABORTS = 590, 1000
+# A run of the whole ten minutes has to have had so many of each.
+MOST_OF_TEN_MINUTES, LEAST_RESETS, LEAST_ABORTS = 590, 1000, 1000
+# Of two queue pairs one is renewed by the way.
+COMPLETION = ("poll", "interrupt")
+LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop, "virtual": VirtualLoop}
+# Seconds that a command takes where nothing else would have the virtual time go on.
+LATENCY = 0.03
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,16 +55,20 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="uvloop")
+    parser.add_argument("--loop", choices=tuple(LOOPS), default="uvloop")
     options = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     # What is done to the controller is told by the report.
     logging.getLogger("aionvme").setLevel(logging.CRITICAL)
-    factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.SelectorEventLoop
     print(f"soak: {options.seconds:g} s at depth {DEPTH} on {options.loop}, --seed {seed}", flush=True)
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=LOOPS[options.loop]) as runner:
         runner.get_loop().set_exception_handler(_ignore_broken)
-        return runner.run(Soak(options.seconds, seed).run())
+        status = runner.run(Soak(options.seconds, seed, virtual=options.loop == "virtual").run())
+    if status:
+        print(
+            f"again: python -m tools.soak --seconds {options.seconds:g} --seed {seed} --loop {options.loop}"
+        )
+    return status
 
 
 def _ignore_broken(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -69,9 +80,10 @@ def _ignore_broken(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
 class Soak:
     """One run."""
 
-    def __init__(self, seconds: float, seed: int) -> None:
+    def __init__(self, seconds: float, seed: int, *, virtual: bool) -> None:
         self._seconds = seconds
         self._seed = seed
+        self._virtual = virtual
         self._tally: Counter[str] = Counter()
         self._problems: list[str] = []
         self._rss: list[int] = []
@@ -81,7 +93,8 @@ class Soak:
     async def run(self) -> int:
         """All of it, with the report; an exit status."""
         before = await Census.of_loop()
-        with MockController(size=NBLOCKS * 512) as mock:
+        drive = "step" if self._virtual else "thread"
+        with MockController(size=NBLOCKS * 512, drive=drive) as mock:
             await self._on(mock)
         self._problems += [f"left behind: {one}" for one in await before.leaked()]
         for problem in self._problems[:20]:
@@ -90,11 +103,12 @@ class Soak:
 
     async def _on(self, mock: MockController) -> None:
         opts = aionvme.ControllerOptions(
-            abort_timeout=0.5, admin_timeout=2.0, num_io_queues=4, shutdown_timeout=10
+            abort_timeout=0.5, admin_timeout=2.0, num_io_queues=NUM_IO_QUEUES, shutdown_timeout=10
         )
         async with aionvme.connect(mock, opts) as ctrlr:
             self._ctrlr = ctrlr
-            self._qps = [await ctrlr.alloc_io_qpair(depth=DEPTH) for _ in range(2)]
+            self._qps = [await self._alloc(index) for index in range(len(COMPLETION))]
+            mock.add_faults(plan(self._seed, LATENCY if self._virtual else 0))
             oracle = Oracle(NBLOCKS, ctrlr.namespaces[1].block_size)
             trouble = Trouble(mock, ctrlr, self._renew, lambda: [qp.qid for qp in self._qps], self._seed)
             workers = [
@@ -115,10 +129,13 @@ class Soak:
         index = int(number % 4 == 3)
         return lambda: self._qps[index]
 
+    async def _alloc(self, index: int) -> aionvme.IoQueuePair:
+        return await self._ctrlr.alloc_io_qpair(depth=DEPTH, completion=COMPLETION[index])
+
     async def _renew(self, index: int) -> None:
         """Another queue pair in the place of one."""
         old = self._qps[index]
-        self._qps[index] = await self._ctrlr.alloc_io_qpair(depth=DEPTH)
+        self._qps[index] = await self._alloc(index)
         await old.close()
 
     # -- the run -------------------------------------------------------------------------------------------------------
@@ -140,12 +157,15 @@ class Soak:
             task.cancel()
         self._problems += [str(error) for error in await asyncio.gather(watch, return_exceptions=True) if error
                            and not isinstance(error, asyncio.CancelledError)]  # fmt: skip
-        mock.silent = False
+        survived = trouble.struck()
+        mock.clear_faults()
+        trouble.survived += survived
 
     async def _until_the_end(self, tasks: list[asyncio.Task[None]]) -> None:
         """The time that was asked for; or until something is wrong."""
-        end = time.monotonic() + self._seconds
-        while time.monotonic() < end and not any(task.done() for task in tasks):
+        now = asyncio.get_running_loop().time
+        end = now() + self._seconds
+        while now() < end and not any(task.done() for task in tasks):
             await asyncio.sleep(0.2)
             await self._mend()
 
@@ -160,9 +180,10 @@ class Soak:
     async def _watch(self, workers: list[Worker]) -> None:
         """Looks for what stands still, and at the memory."""
         turns = [-1] * len(workers)
-        since = [time.monotonic()] * len(workers)
+        loop = asyncio.get_running_loop()
+        since = [loop.time()] * len(workers)
         while True:
-            now = time.monotonic()
+            now = loop.time()
             for index, worker in enumerate(workers):
                 if worker.turns != turns[index]:
                     turns[index], since[index] = worker.turns, now
@@ -174,14 +195,16 @@ class Soak:
 
     async def _last_look(self, workers: list[Worker], mock: MockController) -> None:
         """In peace every block is read."""
-        # What failures were ordered and not yet used are for these.
         for worker in workers:
             for _ in range(50):
                 try:
                     await self._mend()
                     await worker.verify_all()
                     break
-                except aionvme.NvmeError:
+                except aionvme.NvmeError as error:
+                    if self._ctrlr.closed:
+                        self._problems.append(f"blocks could not be read at the end: {error}")
+                        return
                     await asyncio.sleep(0.1)
             else:
                 self._problems.append("blocks could not be read at the end")
@@ -189,7 +212,7 @@ class Soak:
     # -- the report ----------------------------------------------------------------------------------------------------
 
     def _report(self, oracle: Oracle, trouble: Trouble, mock: MockController) -> None:
-        resets = sum(count for name, count in trouble.survived.items() if "reset" in name)
+        resets = self._ctrlr._core.epoch  # its own, too
         aborts = mock.queue(0).opcodes.get(ABORT, 0)
         # The first fifth is for what is made once.
         steady = self._rss[len(self._rss) // 5 :] or [_resident()]
@@ -211,7 +234,7 @@ class Soak:
         self._problems += [f"lost: {one}" for one in oracle.lost]
         if growth > MOST_GROWTH:
             self._problems.append(f"memory grew by {growth / 2**20:.1f} MiB")
-        if self._seconds >= MOST_OF_TEN_MINUTES and resets + aborts < LEAST_RESETS_AND_ABORTS:
+        if self._seconds >= MOST_OF_TEN_MINUTES and (resets < LEAST_RESETS or aborts < LEAST_ABORTS):
             self._problems.append(f"{resets} resets and {aborts} aborts are too few to say anything")
 
 

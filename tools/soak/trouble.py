@@ -8,15 +8,51 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import attrs
+
 import aionvme
-from aionvme.mock import MockController
+from aionvme.mock import Fault, FaultKind, FaultPlan, MockController
+from aionvme.spec.opcodes import AdminOpcode
 from aionvme.spec.status import StatusCode
 
-LONGEST_PAUSE = 0.25  # seconds between two of them
+NUM_IO_QUEUES = 4
+LONGEST_PAUSE = 0.25  # seconds between two troubles
+LONGEST_PEACE = 0.6  # seconds between two resets
 STATUSES = (
     StatusCode.NAMESPACE_NOT_READY, StatusCode.INTERNAL_ERROR, StatusCode.UNRECOVERED_READ_ERROR,
     StatusCode.WRITE_FAULT, StatusCode.DATA_TRANSFER_ERROR,
 )  # fmt: skip
+# What an I/O command may have, and with which chance. Not here: what no driver can know (docs/faults.md).
+FAULTS = (
+    *(Fault("status", status=status, chance=2e-4, count=None) for status in STATUSES),
+    # Slow, so that what is cancelled is with the device; and too slow for its time limit.
+    Fault("delay", delay=0.03, chance=0.03, count=None),
+    Fault("delay", delay=2.0, chance=1e-3, count=None),
+    Fault("reordered", value=3, delay=0.05, chance=5e-3, count=None),
+    # An end that nothing but a reset brings.
+    Fault("lost", chance=1e-4, count=None),
+    Fault("stale_phase", chance=2e-5, count=None),
+    Fault("cq_overrun", chance=1e-5, count=None),
+    Fault("fatal_status", chance=1e-5, count=None),
+    # A queue pair that breaks.
+    *(
+        Fault(kind, chance=2e-5, count=None)
+        for kind in ("doubled", "foreign_cid", "free_cid", "wrong_sqid", "bad_head", "phase_garbage")
+    ),
+    Fault("torn_cqe", delay=0.002, chance=2e-5, count=None),
+    Fault("completion_after_reset", chance=2e-5, count=None),
+    Fault("lost_interrupt", chance=1e-3, count=None),
+)
+# And what Aborts may: the commands of bring-up have nothing, as one that is lost there is the controller's end.
+LOST_ABORT = Fault("lost", qid=0, opcode=AdminOpcode.ABORT, chance=5e-3, count=None)
+
+
+def plan(seed: int, latency: float) -> FaultPlan:
+    """All that goes wrong with commands: the faults, on every I/O queue; and how long other commands take."""
+    queues = range(1, NUM_IO_QUEUES + 1)
+    usual = (Fault("delay", delay=latency, count=None),) if latency else ()
+    faults = [attrs.evolve(fault, qid=qid) for fault in (*FAULTS, *usual) for qid in queues]
+    return FaultPlan(faults=[LOST_ABORT, *faults], seed=seed)
 
 
 class Trouble:
@@ -39,30 +75,48 @@ class Trouble:
         self._ctrlr = ctrlr
         self._renew = renew
         self._qids = qids
+        self._seed = seed
         self._random = random.Random(seed)
-        self._kinds: dict[str, tuple[int, Callable[[], Awaitable[None]]]] = {
+        self._resets: dict[str, tuple[int, Callable[[], Awaitable[None]]]] = {
             "controller reset": (30, lambda: ctrlr.reset()),
             "function reset": (5, lambda: ctrlr.reset("function")),
             "subsystem reset": (5, self._subsystem),
-            "commands that do not end": (30, self._hold),
-            "commands that fail": (30, self._fail),
-            "a controller that completes nothing": (3, self._silence),
-            "controller fatal status": (2, self._fatal),
-            "a completion for no command": (4, self._foreign),
+        }
+        self._others: dict[str, tuple[int, Callable[[], Awaitable[None]]]] = {
+            "commands that are held": (30, self._hold),
+            "a device that completes no I/O": (2, self._hold_all),
             "a storm of events": (5, self._events),
             "a queue pair closed and allocated again": (6, self._reallocate),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """One after the other."""
-        weights = [weight for weight, _ in self._kinds.values()]
+        """One after the other, and resets beside them."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run(self._resets, LONGEST_PEACE, random.Random(self._seed + 1), stop))
+            group.create_task(self._run(self._others, LONGEST_PAUSE, random.Random(self._seed + 2), stop))
+
+    async def _run(
+        self,
+        kinds: dict[str, tuple[int, Callable[[], Awaitable[None]]]],
+        pause: float,
+        chance: random.Random,
+        stop: asyncio.Event,
+    ) -> None:
+        weights = [weight for weight, _ in kinds.values()]
         while not stop.is_set():
-            [name] = self._random.choices(list(self._kinds), weights)
+            [name] = chance.choices(list(kinds), weights)
             # Another trouble may come in between.
             with contextlib.suppress(aionvme.ControllerResetError, aionvme.CommandTimeoutError):
-                await self._kinds[name][1]()
+                await kinds[name][1]()
             self.survived[name] += 1
-            await asyncio.sleep(self._random.random() * LONGEST_PAUSE)
+            await asyncio.sleep(chance.random() * pause)
+
+    def struck(self) -> Counter[str]:
+        """How often each kind of fault of the plan happened."""
+        kinds: Counter[str] = Counter()
+        for fault, times in zip(plan(self._seed, 0).faults, self._mock.strikes, strict=False):
+            kinds[_name(fault)] += times
+        return +kinds
 
     async def _subsystem(self) -> None:
         if self._ctrlr.has_subsystem_reset:
@@ -72,32 +126,11 @@ class Trouble:
         with self._mock.hold(qid=self._random.choice(self._qids()), count=self._random.randint(1, 16)):
             await asyncio.sleep(self._random.random() * 0.4)
 
-    async def _fail(self) -> None:
-        self._mock.fail(
-            self._random.choice(STATUSES),
-            qid=self._random.choice(self._qids()),
-            count=self._random.randint(1, 8),
-        )
-
-    async def _silence(self) -> None:
-        self._mock.silent = True
-        await asyncio.sleep(self._random.random() * 0.5)
-        self._mock.silent = False
-
-    async def _fatal(self) -> None:
-        # The driver looks for that once in a second.
-        self._mock.fatal()
-        await asyncio.sleep(1.2)
-
-    async def _foreign(self) -> None:
-        qid = self._random.choice(self._qids())
-        try:
-            self._mock.inject_cqe(
-                qid, cid=self._random.randrange(1 << 16), sqid=self._random.choice((qid, 0x7FFF))
-            )
-        except aionvme.UsageError:
-            return  # It is being reset, and has no such queue now.
-        await asyncio.sleep(0.05)
+    async def _hold_all(self) -> None:
+        with contextlib.ExitStack() as held:
+            for qid in self._qids():
+                held.enter_context(self._mock.hold(qid=qid))
+            await asyncio.sleep(self._random.random() * 0.5)
 
     async def _events(self) -> None:
         for _ in range(20):
@@ -106,3 +139,8 @@ class Trouble:
 
     async def _reallocate(self) -> None:
         await self._renew(1)
+
+
+def _name(fault: Fault) -> str:
+    late = fault.kind is FaultKind.DELAY and fault.delay >= 1
+    return "fault: delay beyond the time limit" if late else f"fault: {fault.kind}"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.vm import abi, boot, initramfs, kernel, pair, suite
+from tools.vm import abi, boot, initramfs, kernel, nvme_cli, pair, suite
 from tools.vm.debian import Kernel
 from tools.vm.layout import REPO, VmError, locked, say, stage
 from tools.vm.machine import DEFAULT_DRIVES, Drive, Machine
@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     setup = actions.add_parser(
         "setup", help="install programs, build the guest's kernel modules and initramfs"
     )
-    setup.add_argument("--refresh", action="store_true", help="take a newer kernel if Debian has one")
+    setup.add_argument(
+        "--refresh", action="store_true", help="take a newer kernel and nvme-cli if Debian has them"
+    )
     setup.set_defaults(action=_setup)
     run = actions.add_parser("run", help="boot and run one command")
     _machine_options(run, "shell")
@@ -92,6 +94,7 @@ def _ready(*, refresh: bool = False) -> Kernel:
         chosen = kernel.set_up(refresh=refresh)
         initramfs.build(chosen, Machine.contents)
         abi.write_json(chosen)
+        nvme_cli.set_up(refresh=refresh)
     return chosen
 
 

@@ -5,44 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
+from tools.runs import Count
 from tools.vm.boot import GUEST_SHARE, Boot, in_host_root
-from tools.vm.layout import VmError, remove, say, stage
+from tools.vm.layout import remove, say, stage
 
 TESTS = "aionvme/tests/vm"
-
-
-@dataclass(frozen=True)
-class Count:
-    """What a run of pytest reported."""
-
-    passed: int
-    failed: int
-    skipped: int
-
-    @classmethod
-    def read(cls, path: Path) -> Count:
-        """Read pytest's JUnit file.
-
-        Raises:
-            VmError: there is none, or it is not whole: pytest did not get to its end.
-        """
-        try:
-            suites = ElementTree.parse(path).getroot().findall("testsuite")
-        except (OSError, ElementTree.ParseError) as error:
-            raise VmError(f"pytest left no report ({error}): it ended before it was done") from None
-        names = ("tests", "failures", "errors", "skipped")
-        total, failures, errors, skipped = (
-            sum(int(suite.get(name, "0")) for suite in suites) for name in names
-        )
-        return cls(total - failures - errors - skipped, failures + errors, skipped)
-
-    def __str__(self) -> str:
-        """The three figures, as a phrase."""
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
 def compile_all(python: Path) -> None:
@@ -85,11 +54,20 @@ def run(
     host = _host_part(boot, python)
     say(f"in the guest: {guest}")
     say(f"on the host, after power-off: {host}")
+    tell(guest + host)
     problems = _problems(guest_status, guest, host, allow_skips)
     for problem in problems:
         say(f"FAILED: {problem}")
     say(f"{guest.passed + host.passed} tests passed" + (" (not enough, see above)" if problems else ""))
     return 1 if problems else 0
+
+
+def tell(count: Count, lines: int = 20) -> None:
+    """Print each test that failed, with the end of what it said: for whoever sees no more than a log's last lines."""
+    for failure in count.failures:
+        for line in failure.end(lines):
+            say(f"    {line}")
+        say(f"FAILED: {failure.name}")
 
 
 def _pytest(python: Path, report: str, arguments: Sequence[str]) -> list[str]:

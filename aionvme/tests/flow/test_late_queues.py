@@ -1,4 +1,4 @@
-"""Queues whose creation took too long: what the controller has of them all the same is deleted, and so is no danger."""
+"""Queues that were created too late, or beside a reset: what the controller has of them is deleted, and no danger."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ async def test_a_queue_that_was_created_too_late(opcode: int) -> None:
                 await alloc
             # The only queue identifier that there is.
             async with ctrlr.alloc_io_qpair() as qp:
+                await qp.flush(ctrlr.namespaces[1])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_queue_that_was_created_beside_a_reset(turns: int) -> None:
+    """Whether it was created before the reset or after it, the controller keeps no queue that nobody has."""
+    with MockController() as mock:
+        async with aionvme.connect(mock, aionvme.ControllerOptions(num_io_queues=1)) as ctrlr:
+            alloc = asyncio.create_task(_alloc(ctrlr))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await ctrlr.reset()
+            try:
+                qp = await alloc
+            except aionvme.ControllerResetError:
+                assert mock.num_queues == 0
+                qp = await _alloc(ctrlr)
+            async with qp:
                 await qp.flush(ctrlr.namespaces[1])
 
 

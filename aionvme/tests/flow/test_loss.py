@@ -206,19 +206,36 @@ async def test_foreign_admin_completion() -> None:
         await r.works()
 
 
+async def _reset_by_itself(r: Rig) -> None:
+    with Recorder():
+        r.mock.inject_cqe(0, cid=0x7777)
+        await kinds([r.ctrlr.identify(1)])
+    await r.ctrlr._recovery.settled()
+
+
 async def test_storm_of_resets() -> None:
-    """A controller that needs a reset again and again has failed; each command ended, and it is said why."""
+    """A controller that is reset again and again and does no I/O has failed; each command ended, and it is said why."""
     async with rig() as r:
-        with Recorder():
-            for _ in range(STORM_RESETS):
-                r.mock.inject_cqe(0, cid=0x7777)
-                await kinds([r.ctrlr.identify(1)])
-                await r.ctrlr._recovery.settled()
-                await r.works()
-            r.mock.inject_cqe(0, cid=0x7777)
-            await kinds([r.ctrlr.identify(1)])
+        await r.works()
+        for _ in range(STORM_RESETS):
+            await _reset_by_itself(r)
+        assert not r.ctrlr.closed
+        await _reset_by_itself(r)
         with pytest.raises(FAILED, match="resets within"):
             r.read()
+
+
+async def test_resets_that_help_are_no_storm() -> None:
+    """A controller that does I/O between its resets goes on, however many there are."""
+    async with rig() as r:
+        for _ in range(STORM_RESETS + 2):
+            await _reset_by_itself(r)
+            await r.works()
+        for _ in range(STORM_RESETS + 2):
+            await _reset_by_itself(r)
+            async with r.ctrlr.alloc_io_qpair() as other:
+                await other.read(r.ns, r.buf, 0, 1)
+        await r.works()
 
 
 async def test_resets_that_are_asked_for_are_no_storm() -> None:

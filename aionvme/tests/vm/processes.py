@@ -5,12 +5,13 @@ A Python that starts anew takes ten seconds and more in the guest.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ _context.set_forkserver_preload(
 )
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(
     target: Callable[..., None], *arguments: Any
 ) -> Iterator[tuple[ForkServerProcess, Connection[Any, Any]]]:
@@ -51,6 +52,20 @@ def running(
         process.join()
         process.close()
         here.close()
+
+
+def killed_after(count: int, target: Callable[..., None], *arguments: Any) -> list[Any]:
+    """What a process sent that never ends by itself, and is killed once it has sent so much; each thing once."""
+    received: list[Any] = []
+    with running(target, *arguments) as (child, connection):
+        with contextlib.suppress(EOFError):
+            while True:
+                received.append(connection.recv())
+                if len(received) == count:
+                    child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, "it was not killed, but ended by itself"
+    return list(dict.fromkeys(received))
 
 
 def result_of(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ import aionvme
 from aionvme.tests.vm import writer
 from aionvme.tests.vm.conftest import Machine
 from aionvme.tests.vm.kernel import bound_to_vfio, command_register
-from aionvme.tests.vm.processes import running
+from aionvme.tests.vm.processes import killed_after
 
 # The first process of its own waits for its server to import everything.
 pytestmark = pytest.mark.timeout(300)
@@ -29,16 +28,8 @@ COUNT = PER_ROUND // writer.PIECE
 def _killed_in_mid_write(address: str, lba: int, seed: int) -> list[int]:
     """Kill the writer once so many pieces were acknowledged; return all that were."""
     enough = random.Random(seed).randrange(1, COUNT // 2)
-    numbers: list[int] = []
-    with running(writer.write, address, lba, COUNT, seed) as (child, acknowledged):
-        with contextlib.suppress(EOFError):
-            while True:
-                numbers.append(acknowledged.recv())
-                if len(numbers) == enough:
-                    child.kill()
-        child.join()
-        assert child.exitcode == -9, "it was not killed, but ended by itself"
-    assert enough <= len(numbers) < COUNT
+    numbers = killed_after(enough, writer.write, address, lba, COUNT, seed)
+    assert len(numbers) >= enough
     return numbers
 
 

@@ -31,7 +31,10 @@ def piece(seed: int, number: int) -> bytes:
 
 
 def write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
-    """Write pieces of a page each, in an order of its own; send the number of each that is acknowledged."""
+    """Write pieces of a page each, in an order of its own, over and over; send the number of each that is acknowledged.
+
+    It does not end by itself: whoever kills it does so in mid-write, however late.
+    """
     asyncio.run(_write(connection, aionvme.connect(address), lba, count, seed))
 
 
@@ -58,8 +61,9 @@ async def _write(
             assert not cpl.status
             connection.send(number)
 
-        requests = [
-            qp.submit_write(ns, memoryview(buffer)[n * PIECE :], lba + n * nblocks, nblocks, on_done, n)
-            for n in order(count, seed)
-        ]
-        await asyncio.gather(*requests)
+        while True:
+            requests = [
+                qp.submit_write(ns, memoryview(buffer)[n * PIECE :], lba + n * nblocks, nblocks, on_done, n)
+                for n in order(count, seed)
+            ]
+            await asyncio.gather(*requests)

@@ -1,0 +1,167 @@
+"""What `aionvme` shows of a controller against what nvme-cli shows of it: the same controller, key by key.
+
+nvme-cli asks by way of the kernel's own driver, then vfio takes the function and `aionvme` asks. The newest nvme-cli of
+Debian is what there was when the machine was set up (`tools.vm.nvme_cli`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import aionvme
+from aionvme.cli.app import FAMILIES, app
+from aionvme.cli.nvme.frame import Call
+from aionvme.cli.nvme.options import Output
+from aionvme.tests.vm.conftest import DEVICES, NvmeFunction
+from aionvme.tests.vm.kernel import block_device, bound_to_vfio
+from tools.vm import nvme_cli
+
+pytestmark = pytest.mark.timeout(300)
+
+# Sub-commands with what they are asked for. These a quick run has, too.
+FIRST: dict[str, dict[str, int]] = {
+    "id-ctrl": {},
+    "id-ns": {"nsid": 1},
+    "smart-log": {},
+    "error-log": {},
+    "fw-log": {},
+    "get-feature": {},
+}
+OTHERS: dict[str, dict[str, int]] = {
+    "list-ns": {},
+    "ns-descs": {"nsid": 1},
+    "nvm-id-ctrl": {},
+    "id-iocs": {},
+    "changed-ns-list-log": {},
+    # What QEMU's controller does not have: refused by way of the kernel, and so by ours.
+    "list-ctrl": {},
+    "sanitize-log": {},
+    "self-test-log": {},
+    "supported-log-pages": {},
+}
+# Counters, clocks, and what one driver sets and the other does not.
+DIFFERS = {
+    "data_units_read",
+    "data_units_written",
+    "host_read_commands",
+    "host_write_commands",
+    "timestamp",
+    "timestamp string",
+    "timestamp origin",
+    "feature: 0x0b",
+    "Feature: 0x0b",
+    "LBA Format Extension Enable (LBAFEE)",
+    "Advanced Command Retry Enable (ACRE)",
+}
+ENTRIES = {entry.name: entry for family in FAMILIES for entry in family.entries}
+
+
+def _nvme(*words: str) -> Any:
+    """What nvme-cli prints as JSON; before it, it may remark something."""
+    ended = subprocess.run(
+        nvme_cli.run(*words, "-o", "json"), check=False, capture_output=True, text=True, timeout=100
+    )
+    assert ended.stdout, ended.stderr
+    start = min(at for at in map(ended.stdout.find, "{[") if at >= 0)
+    return json.loads(ended.stdout[start:])
+
+
+async def _ours(bdf: str, device: str, asked: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """What `aionvme` prints as JSON, by sub-command; it calls the controller what the kernel called it."""
+    found = {}
+    async with aionvme.connect(f"{bdf}?iommu=group") as ctrlr:
+        call = Call(address=device, output=Output.JSON, ctrlr=ctrlr)
+        for name, options in asked.items():
+            out = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(out):
+                    await ENTRIES[name].function(call, **options)
+            except aionvme.StatusError as error:
+                found[name] = {"error": error.status.text, "type": "nvme"}
+            else:
+                found[name] = json.loads(out.getvalue())
+    return found
+
+
+def _list(*words: str) -> Any:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+        app([*words, "-o", "json"], prog_name="aionvme")
+    return json.loads(out.getvalue())
+
+
+def _differences(theirs: Any, ours: Any, where: str) -> Iterator[str]:
+    """What nvme-cli has and we have not, or otherwise."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key, value in theirs.items():
+            # What nvme-cli was refused without a namespace, it notes under a name of its own.
+            if key.startswith("Error: "):
+                continue
+            if key not in ours:
+                yield f"{where}: no {key}"
+            elif key not in DIFFERS and key != "error":
+                yield from _differences(value, ours[key], f"{where}/{key}")
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for at, (their, our) in enumerate(zip(theirs, ours, strict=True)):
+            yield from _differences(their, our, f"{where}/{at}")
+    elif theirs != ours:
+        yield f"{where}: {ours!r}, and nvme-cli has {theirs!r}"
+
+
+@pytest.fixture(autouse=True)
+def _reference() -> None:
+    if not nvme_cli.TREE.exists():
+        pytest.skip("nvme-cli could not be had when the machine was set up")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [pytest.param(FIRST, id="first"), pytest.param(OTHERS, id="others", marks=pytest.mark.exhaustive)],
+)
+def test_json_is_that_of_nvme_cli(block512: NvmeFunction, asked: dict[str, dict[str, int]]) -> None:
+    """Every key that nvme-cli has is there with its value, of structures, log pages and features."""
+    block_device(block512)
+    (device,) = (path.name for path in (DEVICES / block512.bdf).glob("nvme/nvme*"))
+
+    def ask(name: str) -> Any:
+        return _nvme(name, f"/dev/{device}", *(f"--namespace-id={nsid}" for nsid in asked[name].values()))
+
+    with ThreadPoolExecutor(2) as both:
+        theirs = dict(zip(asked, both.map(ask, asked), strict=True))
+    with bound_to_vfio(block512) as bdf:
+        ours = aionvme.run(_ours(bdf, device, asked))
+    refused = [name for name in asked if "error" in ours[name]]
+    assert refused == [name for name in asked if "error" in theirs[name]]
+    assert ("sanitize-log" in refused) == (asked is OTHERS)
+    found = [line for name in asked for line in _differences(theirs[name], ours[name], name)]
+    assert not found, f"{_version()}: " + "\n".join(found)
+
+
+@pytest.mark.exhaustive
+def test_lists_are_those_of_nvme_cli(block512: NvmeFunction) -> None:
+    """List and list-subsys tell of the kernel's controllers what nvme-cli tells."""
+    block_device(block512)
+    their_list, their_subsystems = _nvme("list"), _nvme("list-subsys")
+    ours = {entry["DevicePath"]: entry for entry in _list("list")["Devices"]}
+    found = [
+        line
+        for entry in their_list["Devices"]
+        for line in _differences(entry, ours.get(entry["DevicePath"]), "list")
+    ]
+    our_subsystems = _list("list-subsys")[0]["Subsystems"]
+    found += _differences(their_subsystems[0]["Subsystems"], our_subsystems, "list-subsys")
+    assert not found, f"{_version()}: " + "\n".join(found)
+
+
+def _version() -> str:
+    return subprocess.run(
+        nvme_cli.run("version"), check=True, capture_output=True, text=True
+    ).stdout.partition("\n")[0]
