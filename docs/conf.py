@@ -33,7 +33,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 # What classes of ours inherit of Python's is left out.
-autodoc_default_options = {"members": True, "inherited-members": "int, str, Exception, BaseException, object, tuple"}
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "int, str, Exception, BaseException, object, tuple",
+}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 add_module_names = False

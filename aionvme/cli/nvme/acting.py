@@ -30,6 +30,8 @@ __all__ = [
     "NotConfirmedError",
     "OwnB",
     "check_can_ask",
+    "check_output",
+    "fields",
     "left_behind",
     "may_destroy",
     "numbers",

@@ -431,8 +431,6 @@ async def flush(call: Call, nsid: NamespaceId = None) -> None:
 
 # -- ranges ------------------------------------------------------------------------------------------------------------
 
-_List = typer.Option
-
 
 def _ranges(slbs: str | None, blocks: str | None) -> list[tuple[int, int]]:
     """Pairs of two lists; what the shorter one lacks is 0, as in nvme-cli."""
@@ -448,9 +446,13 @@ def _ranges(slbs: str | None, blocks: str | None) -> list[tuple[int, int]]:
 def dsm(
     call: Call,
     nsid: NamespaceId = None,
-    ctx_attrs: Annotated[str | None, _List("--ctx-attrs", "-a", help="Attributes of each range.")] = None,
-    blocks: Annotated[str | None, _List("--blocks", "-b", help="Number of blocks of each range.")] = None,
-    slbs: Annotated[str | None, _List("--slbs", "-s", help="First block of each range.")] = None,
+    ctx_attrs: Annotated[
+        str | None, typer.Option("--ctx-attrs", "-a", help="Attributes of each range.")
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option("--blocks", "-b", help="Number of blocks of each range.")
+    ] = None,
+    slbs: Annotated[str | None, typer.Option("--slbs", "-s", help="First block of each range.")] = None,
     ad: Annotated[bool, switch("--ad", "-d", help="Deallocate.")] = False,
     idw: Annotated[bool, switch("--idw", "-w", help="Will be written as a whole.")] = False,
     idr: Annotated[bool, switch("--idr", "-r", help="Will be read as a whole.")] = False,
@@ -494,12 +496,14 @@ def copy(
     call: Call,
     nsid: NamespaceId = None,
     sdlba: Annotated[int, value("--sdlba", "-d", help="First block that is written.", parser=byte_count)] = 0,
-    slbs: Annotated[str | None, _List("--slbs", "-s", help="First block of each range that is read.")] = None,
+    slbs: Annotated[
+        str | None, typer.Option("--slbs", "-s", help="First block of each range that is read.")
+    ] = None,
     blocks: Annotated[
-        str | None, _List("--blocks", "-b", help="Number of blocks of each range, 0's based.")
+        str | None, typer.Option("--blocks", "-b", help="Number of blocks of each range, 0's based.")
     ] = None,
     snsids: Annotated[
-        str | None, _List("--snsids", "-N", help="The namespace that is read, in formats 2 and 3.")
+        str | None, typer.Option("--snsids", "-N", help="The namespace that is read, in formats 2 and 3.")
     ] = None,
     limited_retry: _Retry = False,
     force_unit_access: _Fua = False,
@@ -507,7 +511,8 @@ def copy(
     prinfor: Annotated[int, value("--prinfor", "-P", help="Protection of what is read.")] = 0,
     ref_tag: _RefTag = None,
     expected_ref_tags: Annotated[
-        str | None, _List("--expected-ref-tags", "-R", help="Reference tag of each range that is read.")
+        str | None,
+        typer.Option("--expected-ref-tags", "-R", help="Reference tag of each range that is read."),
     ] = None,
     app_tag: _AppTag = 0,
     app_tag_mask: _AppMask = 0,
