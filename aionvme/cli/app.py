@@ -12,13 +12,13 @@ import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
 from aionvme.cli.nvme import (
-    data,
     features,
     identify,
     intel,
     logs,
     namespaces,
     passthru,
+    ranges,
     settings,
     status,
     upkeep,
@@ -32,7 +32,7 @@ __all__ = ["app"]
 #: The sub-commands in nvme-cli's language, by name; each family has a panel of its own in --help.
 FAMILIES = tuple(
     module.commands
-    for module in (identify, logs, features, status, data, namespaces, upkeep, settings, passthru)
+    for module in (identify, logs, features, status, ranges, namespaces, upkeep, settings, passthru)
 )
 _IN_ITS_LANGUAGE = {entry.name: entry for family in FAMILIES for entry in family.entries}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
-import typer
 
 from aionvme.cli import console
 from aionvme.cli.nvme import acting
@@ -32,21 +31,21 @@ if TYPE_CHECKING:
     from aionvme.qpair.io import IoQueuePair
     from aionvme.qpair.namespace import Namespace
 
-__all__ = ["commands"]
+__all__ = ["PRINFO_SHIFT", "AppMask", "AppTag", "Fua", "RefTag", "Retry", "commands", "flags_of"]
 
 commands = Commands("Blocks")
 
 _MOST_BLOCKS = 1 << 16
-_PRINFO_SHIFT = 26
+PRINFO_SHIFT = 26
 
 _Count = Annotated[
     int | None, value("--block-count", "-c", help="Number of logical blocks, 0's based: 0 is one block.")
 ]
-_RefTag = Annotated[
+RefTag = Annotated[
     int | None, value("--ref-tag", "-r", help="Reference tag of the first block.", parser=byte_count)
 ]
-_AppTag = Annotated[int, value("--app-tag", "-a", help="Application tag.")]
-_AppMask = Annotated[
+AppTag = Annotated[int, value("--app-tag", "-a", help="Application tag.")]
+AppMask = Annotated[
     int, value("--app-tag-mask", "-m", help="The bits of the application tag that are checked.")
 ]
 _StorageTag = Annotated[int, value("--storage-tag", "-g", help="Storage tag.", parser=byte_count)]
@@ -59,8 +58,8 @@ _PrInfo = Annotated[
         help="Protection: 8 insert or strip; check 4 the guard, 2 application, 1 reference tag.",
     ),
 ]
-_Retry = Annotated[bool, switch("--limited-retry", "-l", help="Give up early.")]
-_Fua = Annotated[bool, switch("--force-unit-access", "-f", help="To or from the medium, past any cache.")]
+Retry = Annotated[bool, switch("--limited-retry", "-l", help="Give up early.")]
+Fua = Annotated[bool, switch("--force-unit-access", "-f", help="To or from the medium, past any cache.")]
 _Show = Annotated[bool, switch("--show-command", "-V", help="Show the command first.")]
 _Dry = Annotated[bool, switch("--dry-run", "-w", help="Show the command, and do not send it.")]
 _Latency = Annotated[bool, switch("--latency", "-t", help="Say how long it took.")]
@@ -128,10 +127,11 @@ class _Transfer:
         )
 
 
-def _flags(prinfo: int, limited_retry: bool, force_unit_access: bool, storage_tag_check: bool) -> int:
+def flags_of(prinfo: int, limited_retry: bool, force_unit_access: bool, storage_tag_check: bool) -> int:
+    """The `IoFlags` of the options."""
     if prinfo > 0xF:
         raise UsageError(f"--prinfo has 4 bits, not {prinfo:#x}")
-    flags = prinfo << _PRINFO_SHIFT
+    flags = prinfo << PRINFO_SHIFT
     flags |= IoFlags.LIMITED_RETRY if limited_retry else 0
     flags |= IoFlags.FORCE_UNIT_ACCESS if force_unit_access else 0
     return flags | (IoFlags.STORAGE_TAG_CHECK if storage_tag_check else 0)
@@ -204,15 +204,15 @@ def read(
     block_count: _Count = None,
     data_size: DataSize = None,
     metadata_size: MetadataSize = None,
-    ref_tag: _RefTag = None,
+    ref_tag: RefTag = None,
     data: DataFile = None,
     metadata: MetadataFile = None,
     prinfo: _PrInfo = 0,
-    app_tag_mask: _AppMask = 0,
-    app_tag: _AppTag = 0,
+    app_tag_mask: AppMask = 0,
+    app_tag: AppTag = 0,
     storage_tag: _StorageTag = 0,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
+    limited_retry: Retry = False,
+    force_unit_access: Fua = False,
     storage_tag_check: _StorageCheck = False,
     dsm: Annotated[int, value("--dsm", "-D", help="Dataset management hints, 8 bits.")] = 0,
     show_command: _Show = False,
@@ -225,7 +225,7 @@ def read(
     told = _Transfer(
         opcode=NvmOpcode.READ, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
         metadata_size=metadata_size, metadata_file=metadata,
-        flags=_flags(prinfo, limited_retry, force_unit_access, storage_tag_check),
+        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
         tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=0, dspec=0, dsm=dsm,
         show=show_command, dry_run=dry_run, latency=latency,
     )  # fmt: skip
@@ -268,15 +268,15 @@ def write(
     block_count: _Count = None,
     data_size: DataSize = None,
     metadata_size: MetadataSize = None,
-    ref_tag: _RefTag = None,
+    ref_tag: RefTag = None,
     data: DataFile = None,
     metadata: MetadataFile = None,
     prinfo: _PrInfo = 0,
-    app_tag_mask: _AppMask = 0,
-    app_tag: _AppTag = 0,
+    app_tag_mask: AppMask = 0,
+    app_tag: AppTag = 0,
     storage_tag: _StorageTag = 0,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
+    limited_retry: Retry = False,
+    force_unit_access: Fua = False,
     storage_tag_check: _StorageCheck = False,
     dir_type: Annotated[int, value("--dir-type", "-T", help="Directive type.")] = 0,
     dir_spec: Annotated[int, value("--dir-spec", "-S", help="Directive specific.")] = 0,
@@ -292,7 +292,7 @@ def write(
     told = _Transfer(
         opcode=NvmOpcode.WRITE, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
         metadata_size=metadata_size, metadata_file=metadata,
-        flags=_flags(prinfo, limited_retry, force_unit_access, storage_tag_check),
+        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
         tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=dir_type, dspec=dir_spec, dsm=dsm,
         show=show_command, dry_run=dry_run, latency=latency,
     )  # fmt: skip
@@ -307,15 +307,15 @@ def compare(
     block_count: _Count = None,
     data_size: DataSize = None,
     metadata_size: MetadataSize = None,
-    ref_tag: _RefTag = None,
+    ref_tag: RefTag = None,
     data: DataFile = None,
     metadata: MetadataFile = None,
     prinfo: _PrInfo = 0,
-    app_tag_mask: _AppMask = 0,
-    app_tag: _AppTag = 0,
+    app_tag_mask: AppMask = 0,
+    app_tag: AppTag = 0,
     storage_tag: _StorageTag = 0,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
+    limited_retry: Retry = False,
+    force_unit_access: Fua = False,
     storage_tag_check: _StorageCheck = False,
     show_command: _Show = False,
     dry_run: _Dry = False,
@@ -327,7 +327,7 @@ def compare(
     told = _Transfer(
         opcode=NvmOpcode.COMPARE, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
         metadata_size=metadata_size, metadata_file=metadata,
-        flags=_flags(prinfo, limited_retry, force_unit_access, storage_tag_check),
+        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
         tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=0, dspec=0, dsm=0,
         show=show_command, dry_run=dry_run, latency=latency,
     )  # fmt: skip
@@ -346,18 +346,18 @@ def write_zeroes(
         int, value("--block-count", "-c", help="Number of logical blocks, 0's based.")
     ] = 0,
     deac: Annotated[bool, switch("--deac", "-d", help="They may be deallocated.")] = False,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
+    limited_retry: Retry = False,
+    force_unit_access: Fua = False,
     prinfo: _PrInfo = 0,
-    ref_tag: _RefTag = None,
-    app_tag_mask: _AppMask = 0,
-    app_tag: _AppTag = 0,
+    ref_tag: RefTag = None,
+    app_tag_mask: AppMask = 0,
+    app_tag: AppTag = 0,
     storage_tag: Annotated[int, value("--storage-tag", "-S", help="Storage tag.", parser=byte_count)] = 0,
     storage_tag_check: _StorageCheck = False,
     force: LongForce = False,
 ) -> None:
     """Set blocks to zeros."""
-    flags = _flags(prinfo, limited_retry, force_unit_access, storage_tag_check)
+    flags = flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check)
     tags = _tags(ref_tag, app_tag, app_tag_mask, storage_tag)
     check_can_ask(call, force)
 
@@ -402,17 +402,17 @@ async def verify(
     block_count: Annotated[
         int, value("--block-count", "-c", help="Number of logical blocks, 0's based.")
     ] = 0,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
+    limited_retry: Retry = False,
+    force_unit_access: Fua = False,
     prinfo: _PrInfo = 0,
-    ref_tag: _RefTag = None,
-    app_tag: _AppTag = 0,
-    app_tag_mask: _AppMask = 0,
+    ref_tag: RefTag = None,
+    app_tag: AppTag = 0,
+    app_tag_mask: AppMask = 0,
     storage_tag: Annotated[int, value("--storage-tag", "-S", help="Storage tag.", parser=byte_count)] = 0,
     storage_tag_check: _StorageCheck = False,
 ) -> None:
     """Have the controller check blocks without a transfer."""
-    flags = _flags(prinfo, limited_retry, force_unit_access, storage_tag_check)
+    flags = flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check)
     tags = _tags(ref_tag, app_tag, app_tag_mask, storage_tag)
     async with call.ctrlr.alloc_io_qpair() as qp:
         await qp.verify(call.namespace(nsid), start_block, block_count + 1, io_flags=flags, **tags)
@@ -427,117 +427,3 @@ async def flush(call: Call, nsid: NamespaceId = None) -> None:
     async with call.ctrlr.alloc_io_qpair() as qp:
         await qp.io_raw(nvm.flush(call.nsid(nsid)))
     call.say("NVMe Flush: success")
-
-
-# -- ranges ------------------------------------------------------------------------------------------------------------
-
-
-def _ranges(slbs: str | None, blocks: str | None) -> list[tuple[int, int]]:
-    """Pairs of two lists; what the shorter one lacks is 0, as in nvme-cli."""
-    first, counts = acting.numbers(slbs), acting.numbers(blocks)
-    length = max(len(first), len(counts))
-    if not 1 <= length <= 256:
-        raise UsageError("No range definition provided: give 1 to 256 of them with --slbs and --blocks")
-    pad = [0] * length
-    return list(zip((first + pad)[:length], (counts + pad)[:length], strict=True))
-
-
-@commands.add("dsm", example="dsm mock: -s 0,64 -b 8,8 -d")
-def dsm(
-    call: Call,
-    nsid: NamespaceId = None,
-    ctx_attrs: Annotated[
-        str | None, typer.Option("--ctx-attrs", "-a", help="Attributes of each range.")
-    ] = None,
-    blocks: Annotated[
-        str | None, typer.Option("--blocks", "-b", help="Number of blocks of each range.")
-    ] = None,
-    slbs: Annotated[str | None, typer.Option("--slbs", "-s", help="First block of each range.")] = None,
-    ad: Annotated[bool, switch("--ad", "-d", help="Deallocate.")] = False,
-    idw: Annotated[bool, switch("--idw", "-w", help="Will be written as a whole.")] = False,
-    idr: Annotated[bool, switch("--idr", "-r", help="Will be read as a whole.")] = False,
-    cdw11: Annotated[int, value("--cdw11", "-c", help="Dword 11, instead of -d, -w and -r.")] = 0,
-    force: Annotated[bool, switch("--force", "-f", help="Do not ask.")] = False,
-    raw_binary: acting.OwnB = False,
-) -> None:
-    """Tell the controller how ranges of blocks are used, such as that they are not (-d)."""
-    from aionvme.spec.entries import Sqe
-    from aionvme.spec.nvm import DsmCdw10, DsmCdw11, pack_dsm_ranges
-
-    pairs = _ranges(slbs, blocks)
-    attributes = (acting.numbers(ctx_attrs) + [0] * len(pairs))[: len(pairs)]
-    word = cdw11 or DsmCdw11(idr=int(idr), idw=int(idw), ad=int(ad)).value
-    payload = b"".join(
-        pack_dsm_ranges([pair], cattr=cattr) for pair, cattr in zip(pairs, attributes, strict=True)
-    )
-    if DsmCdw11(word).ad:
-        check_can_ask(call, force)
-
-    async def act(connected: Call) -> None:
-        sqe = Sqe(
-            opc=NvmOpcode.DATASET_MANAGEMENT,
-            nsid=connected.nsid(nsid),
-            cdw10=DsmCdw10(nr=len(pairs) - 1).value,
-            cdw11=word,
-        )
-        if DsmCdw11(word).ad:
-            await may_destroy(connected, f"deallocate {len(pairs)} ranges of blocks", force)
-        with connected.ctrlr.dma_alloc(len(payload)) as buf:
-            memoryview(buf)[:] = payload
-            async with connected.ctrlr.alloc_io_qpair() as qp:
-                await qp.io_raw(sqe.encode(), data=buf, write=True)
-
-    call.run(act)
-    call.say("NVMe DSM: success")
-
-
-@commands.add("copy", example="copy mock: -s 0,64 -b 7,7 -d 1024")
-def copy(
-    call: Call,
-    nsid: NamespaceId = None,
-    sdlba: Annotated[int, value("--sdlba", "-d", help="First block that is written.", parser=byte_count)] = 0,
-    slbs: Annotated[
-        str | None, typer.Option("--slbs", "-s", help="First block of each range that is read.")
-    ] = None,
-    blocks: Annotated[
-        str | None, typer.Option("--blocks", "-b", help="Number of blocks of each range, 0's based.")
-    ] = None,
-    snsids: Annotated[
-        str | None, typer.Option("--snsids", "-N", help="The namespace that is read, in formats 2 and 3.")
-    ] = None,
-    limited_retry: _Retry = False,
-    force_unit_access: _Fua = False,
-    prinfow: Annotated[int, value("--prinfow", "-p", help="Protection of what is written.")] = 0,
-    prinfor: Annotated[int, value("--prinfor", "-P", help="Protection of what is read.")] = 0,
-    ref_tag: _RefTag = None,
-    expected_ref_tags: Annotated[
-        str | None,
-        typer.Option("--expected-ref-tags", "-R", help="Reference tag of each range that is read."),
-    ] = None,
-    app_tag: _AppTag = 0,
-    app_tag_mask: _AppMask = 0,
-    form: Annotated[int, value("--format", "-F", help="Format of the ranges.")] = 0,
-    force: LongForce = False,
-    raw_binary: acting.OwnB = False,
-) -> None:
-    """Have the controller copy ranges of blocks to one place."""
-    pairs = [(lba, count + 1) for lba, count in _ranges(slbs, blocks)]
-    sources = set(acting.numbers(snsids))
-    if len(sources) > 1:
-        raise UsageError("--snsids: the ranges of one copy are read from one namespace here")
-    flags = _flags(prinfow, limited_retry, force_unit_access, False)
-    check_can_ask(call, force)
-
-    async def act(connected: Call) -> None:
-        ns = connected.namespace(nsid)
-        source = connected.namespace(sources.pop()) if sources else None
-        await may_destroy(connected, f"overwrite blocks from {sdlba} on", force)
-        async with connected.ctrlr.alloc_io_qpair() as qp:
-            await qp.copy(
-                ns, pairs, sdlba, format=form, source_ns=source, io_flags=flags, ref_tag=ref_tag,
-                app_tag=app_tag, app_mask=app_tag_mask, source_flags=prinfor << _PRINFO_SHIFT,
-                source_ref_tags=acting.numbers(expected_ref_tags) or None,
-            )  # fmt: skip
-
-    call.run(act)
-    call.say("NVMe Copy: success")
