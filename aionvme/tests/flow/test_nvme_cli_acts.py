@@ -58,7 +58,7 @@ def block(tmp_path: Path) -> str:
 # What each says when it has succeeded, on a mock of its own.
 SUCCEED: list[tuple[list[str], str]] = [
     (["create-ns", "-s", "1000", "-c", "0x3e8", "-f", "0"], "create-ns: Success, created nsid:2"),
-    (["create-ns", "-S", "10.5M", "-C", "10M", "-b", "4096"], "create-ns: Success, created nsid:2"),
+    (["create-ns", "-S", "10.5M", "-C", "10.5M", "-b", "4096"], "create-ns: Success, created nsid:2"),
     (["delete-ns", "-n", "1"], "delete-ns: Success, deleted nsid:1"),
     (["delete-ns", "-n", "0xffffffff"], "delete-ns: Success, deleted nsid:4294967295"),
     (["detach-ns", "-n", "1"], "detach-ns: Success, nsid:1"),
@@ -328,19 +328,27 @@ DESTROY = [
 ]
 
 
-@pytest.mark.parametrize("words", DESTROY, ids=[words[0] for words in DESTROY])
-def test_nothing_is_lost_unasked(
+ALL_THAT_DESTROY = pytest.mark.parametrize("words", DESTROY, ids=[words[0] for words in DESTROY])
+
+
+@ALL_THAT_DESTROY
+def test_without_a_terminal(run: Run, feed: Feed, served: str, words: list[str]) -> None:  # noqa: F811
+    """Nobody could be asked: it takes --force, which is said, with exit status 2."""
+    feed(BLOCK)
+    refused = run(words[0], served, *words[1:])
+    assert (refused.status, "--force" in refused.err) == (2, True)
+
+
+@pytest.mark.spread("words")
+@ALL_THAT_DESTROY
+def test_nothing_is_lost_unless_confirmed(
     run: Run,  # noqa: F811
     feed: Feed,
     served: str,
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without a terminal it takes --force; on one it takes the serial number, and anything else does nothing."""
-    feed(BLOCK)
-    before = run("read", served, "-c", "15").out
-    refused = run(words[0], served, *words[1:])
-    assert (refused.status, "--force" in refused.err) == (2, True)
+    """On a terminal the serial number is asked for, and anything else does nothing."""
     questions: list[str] = []
 
     async def no(question: str, accepted: object) -> bool:
@@ -349,6 +357,7 @@ def test_nothing_is_lost_unasked(
 
     monkeypatch.setattr("aionvme.cli.nvme.acting.can_ask", lambda: True)
     monkeypatch.setattr("aionvme.cli.nvme.acting.confirmed", no)
+    before = run("read", served, "-c", "15").out
     feed(BLOCK)
     declined = run(words[0], served, *words[1:])
     assert (declined.status, "nothing was done" in declined.err) == (1, True), declined.err
@@ -367,8 +376,16 @@ def test_a_device_of_the_kernel_is_not_touched(run: Run, feed: Feed) -> None:  #
     ("words", "begun", "left"),
     [
         (["sanitize", "mock:?sanitize_time=60", "-a", "2", "-w"], "sanitizing:", "goes on in the device"),
-        (["device-self-test", "mock:?self_test_time=60", "-s", "1", "-w"], "testing:", "was aborted"),
-        (["format", "mock:?format_time=60"], "formatting:", "format it again"),
+        pytest.param(
+            ["device-self-test", "mock:?self_test_time=60", "-s", "1", "-w"],
+            "testing:",
+            "was aborted",
+            marks=pytest.mark.exhaustive,
+        ),
+        # It takes as long as an Abort may take before the controller is reset.
+        pytest.param(
+            ["format", "mock:?format_time=60"], "formatting:", "format it again", marks=pytest.mark.exhaustive
+        ),
     ],
     ids=["sanitize", "device-self-test", "format"],
 )
