@@ -22,7 +22,7 @@ SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test stateful test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
+.PHONY: help demo test stateful docs test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -39,6 +39,11 @@ test: build ## run the unit and flow tests, but for the longest: no root, no dri
 
 stateful: build ## run 2,000 random programs of commands, cancellations, resets and faults
 	$(BIN)/python -m pytest -n $(JOBS) aionvme/tests/stateful $(PYTEST_ARGS)
+
+docs: build ## build the documentation into build/docs, and execute every block of code in it
+	@$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs build/docs
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal aionvme/tests/docs $(PYTEST_ARGS)
 
 test-vm: build ## run the tests in a virtual machine with NVMe controllers (Debian; as root it installs QEMU)
 	$(BIN)/python -m tools.vm test

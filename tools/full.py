@@ -1,7 +1,7 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
     python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
-                               # fuzzing
+                               # fuzzing; the documentation
     python -m tools.full --ci  # quick runs on the newest other Python: tests of queue pairs, asyncio's protocols and
                                # the loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
@@ -79,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
         under_sanitizers(table, COMPILED, quick=True, built=options.prepared)
     else:
         suite(table, f"Python {THIS}", Path(sys.executable), TIERS)
+        documented(table)
         other_pythons(table, newest_only=False)
         in_guests(table)
         under_sanitizers(table, TIERS)
@@ -127,6 +128,17 @@ def suite(
         report = REPORTS / f"{name.replace(' ', '-').replace('/', '-')}.xml"
         count = pytest(python, report, [*options, path], cwd=cwd, environment=environment)
         table.add(name, began, count)
+
+
+def documented(table: Table) -> None:
+    """Build the documentation, and execute its code."""
+    began, report = time.monotonic(), REPORTS / "docs.xml"
+    report.unlink(missing_ok=True)
+    problem = _run("make", "docs", f"VENV={sys.prefix}", f"PYTEST_ARGS=--junitxml={report}")
+    if problem and not report.exists():
+        table.broke("documentation", began, problem)
+    else:
+        table.add("documentation", began, Count.read(report))
 
 
 def other_pythons(table: Table, *, newest_only: bool) -> None:
