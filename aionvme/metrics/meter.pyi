@@ -3,6 +3,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from aionvme.qpair.namespace import Namespace
 from aionvme.qpair.tap import Tap
 
 @disjoint_base
@@ -12,5 +13,5 @@ class QueueMeter:
 @disjoint_base
 class Meter(Tap):
     error: Exception | None
-    def __init__(self, unit_of: Callable[[int], int]) -> None: ...
+    def __init__(self, namespace: Callable[[int], Namespace | None]) -> None: ...
     def counts(self) -> dict[int, dict[str, Any]]: ...
