@@ -35,7 +35,7 @@ _NO_COUNTS: dict[str, Any] = {"kinds": {kind: attrs.asdict(Counts()) for kind in
 
 @contextmanager
 def measure(ctrlr: Controller) -> Iterator[Measured]:
-    """Meanwhile every command of all queue pairs of a controller is counted and timed; docs/top.md says at what cost."""
+    """Meanwhile each command of all queue pairs of a controller is counted and timed; docs/top.md says at what cost."""
     measured = Measured(ctrlr)
     try:
         yield measured
