@@ -11,7 +11,18 @@ from typer.core import TyperCommand, TyperGroup
 import aionvme
 from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
-from aionvme.cli.nvme import features, identify, intel, logs, status
+from aionvme.cli.nvme import (
+    features,
+    identify,
+    intel,
+    logs,
+    namespaces,
+    passthru,
+    ranges,
+    settings,
+    status,
+    upkeep,
+)
 from aionvme.cli.perf import perf
 from aionvme.errors import NvmeError, UsageError
 
@@ -19,7 +30,10 @@ __all__ = ["app"]
 
 
 #: The sub-commands in nvme-cli's language, by name; each family has a panel of its own in --help.
-FAMILIES = (identify.commands, logs.commands, features.commands, status.commands)
+FAMILIES = tuple(
+    module.commands
+    for module in (identify, logs, features, status, ranges, namespaces, upkeep, settings, passthru)
+)
 _IN_ITS_LANGUAGE = {entry.name: entry for family in FAMILIES for entry in family.entries}
 
 

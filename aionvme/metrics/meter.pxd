@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from aionvme.histogram cimport Histogram
+from aionvme.qpair.namespace cimport Namespace
 from aionvme.qpair.ring cimport Cqe, Ring
 from aionvme.qpair.tap cimport Tap
 
@@ -26,6 +27,7 @@ cdef class QueueMeter:
     cdef Posted *posted
     cdef uint32_t depth
     cdef uint16_t slot_mask
+    cdef Namespace ns               # of the latest command; None: none
     cdef uint64_t[KINDS] completed
     cdef uint64_t[KINDS] failed
     cdef uint64_t[KINDS] nbytes
@@ -41,8 +43,9 @@ cdef class QueueMeter:
 
 cdef class Meter(Tap):
     cdef dict queues
-    cdef object unit_of
+    cdef object namespace
     cdef public object error
 
+    cdef uint64_t unit(self, QueueMeter queue, uint32_t nsid) except? 0xFFFFFFFF
     cdef int _posted(self, const Ring *ring) except -1
     cdef int _completed(self, uint16_t qid, const Cqe *cqe) except -1

@@ -67,8 +67,8 @@ def _folder() -> Path:
 def publish(ctrlr: Controller) -> Opening[Publication]:
     """Has `aionvme top`, and `snapshots` in any program of this user, see a controller: `async with publish(ctrlr):`.
 
-    Its commands are counted and timed meanwhile, at some 50 ns each; whoever asks has it read its SMART log page, once
-    in 10 s at most. Queue pairs of programs that borrow it are not seen.
+    Its commands are counted and timed meanwhile; whoever asks has it read its SMART log page, once in 10 s at most.
+    Queue pairs of programs that borrow it are not seen.
 
     Raises:
         AddressError: There is no place for the socket.

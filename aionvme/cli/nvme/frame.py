@@ -15,6 +15,7 @@ Exit statuses are nvme-cli's, 0 and 1 whatever the controller's status was, but 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -129,7 +130,7 @@ class Call:
     async def follow(self, operation: aionvme.Operation[T], label: str) -> T:
         """Waits for an operation, with a progress bar where that takes more than a second; gives its result.
 
-        Ctrl-C ends it: the operation is told, and the controller is shut down as ever.
+        Ctrl-C ends it: the operation is told, has its end in bounded time, and the controller is shut down as ever.
         """
         begun = time.monotonic()
         show: Callable[[float], None] | None = None
@@ -142,6 +143,8 @@ class Call:
                         show(progress.fraction)
             except BaseException:
                 operation.cancel()
+                # What it has outstanding is aborted, which takes a controller that is still there.
+                await asyncio.wait([operation])
                 raise
             return await operation
 

@@ -26,7 +26,7 @@ UNEXECUTED = {
     "port-from-pynvme.md": 1,
     "real-drive.md": 10,
     "threads.md": 1,
-    "top.md": 3,
+    "top.md": 4,
     "tutorial.md": 1,
     "vfio-user.md": 2,
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 import urllib.request
@@ -105,6 +107,17 @@ async def test_what_was_posted_before() -> None:
                 assert other.qid == qp.qid
                 await asyncio.gather(*(other.read(ns, buf, 0, 1) for _ in range(64)))
                 assert _queue(measured.now(), qp.qid).kinds["read"].completed == 65
+
+
+@pytest.mark.asyncio
+async def test_a_format_changes_what_a_block_is() -> None:
+    """Of a namespace that was formatted meanwhile the bytes are those of its new blocks."""
+    async with aionvme.connect("mock:?size=1MiB") as ctrlr, ctrlr.alloc_io_qpair() as qp:
+        with metrics.measure(ctrlr) as measured, ctrlr.dma_alloc(4096) as buf:
+            await qp.write(ctrlr.namespaces[1], buf, 0, 1)
+            await ctrlr.format_nvm(1, lbaf=1)
+            await qp.write(ctrlr.namespaces[1], buf, 0, 1)
+            assert _queue(measured.now(), qp.qid).kinds["write"].nbytes == 512 + 4096
 
 
 @pytest.mark.asyncio
@@ -250,6 +263,30 @@ def test_top_for_prometheus() -> None:
     finally:
         program.kill()
         program.communicate()
+
+
+def test_the_live_screen() -> None:
+    """On a terminal it draws, and Ctrl-C gives the terminal back as it was, with status 130."""
+    leader, follower = pty.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "aionvme.cli", "top", "--interval", "0.1"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment(TERM="xterm", COLUMNS="100", LINES="30"),
+    )
+    os.close(follower)
+    seen = b""
+    while b"Waiting for a program" not in seen:
+        seen += os.read(leader, 4096)
+    program.send_signal(2)
+    with contextlib.suppress(OSError):
+        while more := os.read(leader, 4096):
+            seen += more
+    os.close(leader)
+    assert program.wait(30) == 130
+    # Leaves the alternate screen, and shows the cursor again (xterm's control sequences).
+    assert b"\x1b[?1049l" in seen and b"\x1b[?25h" in seen
 
 
 @pytest.mark.asyncio
