@@ -235,13 +235,13 @@ def instructions(mode: str, depth: int, queue_pairs: int, loop_name: str) -> Cou
         costs = []
         for commands in (count, 2 * count):
             out = Path(folder, f"callgrind.{commands}")
-            # Counting begins with `reduce`, and is off while the device is stepped: in one function of those of `step`, as each
-            # that matches toggles it.
+            # Counting begins with `reduce`, and is off while the device is stepped: in one of the functions that
+            # `step` is compiled to, as each that matches toggles it.
             command = [
                 valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", "--toggle-collect=functools_reduce",
-                "--toggle-collect=__pyx_pw_*6Engine_*step", sys.executable, "-m", "bench.overhead", "--mode", mode, "--depths",
-                str(depth), "--queue-pairs", str(queue_pairs), "--count", str(commands), "--runs", "1", "--loop",
-                loop_name,
+                "--toggle-collect=__pyx_pw_*6Engine_*step", sys.executable, "-m", "bench.overhead",
+                "--mode", mode, "--depths", str(depth), "--queue-pairs", str(queue_pairs), "--count", str(commands),
+                "--runs", "1", "--loop", loop_name,
             ]  # fmt: skip
             subprocess.run(command, check=True, capture_output=True)
             costs.append(own_costs(out.read_text()))
