@@ -81,7 +81,7 @@ def test_nvme_cli_understands_what_it_identifies_as(linux: Guest) -> None:
     assert namespace["nsze"] == namespace["ncap"] == options["size"] // 512
 
 
-# Not the persistent event log: nvme-cli 2.13 crashes as it makes JSON of a Set Feature event that has data.
+# Not the persistent event log: nvme-cli 2.13 ends with a segmentation fault as it makes JSON of the mock's.
 CAPTURED: dict[str, Callable[[bytes], Any]] = {
     "resv-report": functools.partial(reservation, extended=True),
     "self-test-log": self_test,
