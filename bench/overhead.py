@@ -235,10 +235,11 @@ def instructions(mode: str, depth: int, queue_pairs: int, loop_name: str) -> Cou
         costs = []
         for commands in (count, 2 * count):
             out = Path(folder, f"callgrind.{commands}")
-            # Counting begins with `reduce`, and is off while the device is stepped.
+            # Counting begins with `reduce`, and is off while the device is stepped: in one function of those of `step`, as each
+            # that matches toggles it.
             command = [
                 valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", "--toggle-collect=functools_reduce",
-                "--toggle-collect=*6Engine*step", sys.executable, "-m", "bench.overhead", "--mode", mode, "--depths",
+                "--toggle-collect=__pyx_pw_*6Engine_*step", sys.executable, "-m", "bench.overhead", "--mode", mode, "--depths",
                 str(depth), "--queue-pairs", str(queue_pairs), "--count", str(commands), "--runs", "1", "--loop",
                 loop_name,
             ]  # fmt: skip

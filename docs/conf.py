@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aionvme
+from tools.public_names import OF_THE_LAYERS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -33,7 +34,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 # What classes of ours inherit of Python's is left out.
-autodoc_default_options = {"members": True, "inherited-members": "int, str, Exception, BaseException, object, tuple"}
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "int, str, Exception, BaseException, object, tuple",
+}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 add_module_names = False
@@ -45,6 +49,9 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
+# Nothing of the theme leads to these.
+html_use_index = False
+html_domain_indices = False
 pygments_dark_style = "monokai"
 
 _SECTION = re.compile(r"[A-Z][\w ]*:$")
@@ -105,17 +112,21 @@ def typed(
     return f"({arguments})", ast.unparse(found.returns) if found.returns else ""
 
 
-def optional_pages(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Leave out of the table of contents what is not there."""
+def left_out(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Leave out pages that are not there, and members that are not public."""
     if docname == "index":
         for page in ("command-line", "top"):
             if page not in app.env.found_docs:
                 source[0] = source[0].replace(f"\n{page}\n", "\n")
+    for name, members in OF_THE_LAYERS.items():
+        line = f".. autoclass:: {name}\n"
+        option = f"   :exclude-members: {', '.join(sorted(members))}\n"
+        source[0] = source[0].replace(line, line + option)
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", optional_pages)
+    app.connect("source-read", left_out)
     # Before Napoleon, which is at 500, has made other things of the sections.
     app.connect("autodoc-process-docstring", code_blocks, priority=400)
     app.connect("autodoc-process-signature", typed)

@@ -32,6 +32,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -47,7 +48,7 @@ from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFenced
 from aionvme.cli import main
 from aionvme.tests.flow.programs import environment
 
-__all__ = ["REASONS", "Session", "parse", "unexecuted"]
+__all__ = ["REASONS", "execute", "parse", "unexecuted"]
 
 #: Why a block is not executed.
 REASONS = frozenset(
@@ -56,13 +57,14 @@ REASONS = frozenset(
         "needs root",
         "needs another program",
         "a file of the system",
+        "goes on until it is stopped",
         "takes minutes",
         "code of another library",
     }
 )
 _MARKER = re.compile(r"<!-- ([^>]*?) -->\n\s*\Z")
 _PROMPT = "$ "
-# What a shell would do something about; the command line alone is run in this process, which is much faster.
+# What a shell would do something about; other commands run in this process, which is much faster.
 _SHELL = re.compile(r"[|&;<>`$\\\n]")
 _FIGURE = re.compile(r" *\d[\d.,]*(?: ?[KMG]?i?(?:B|[nmµ]?s)\b)? *")
 _INTERRUPTED = 130
@@ -84,13 +86,22 @@ class _Blocks:
                 language = region.lexemes.get("language", "python").strip()
                 if not language.startswith("{"):
                     region.parsed = (language, str(region.lexemes["source"]))
-                    region.evaluator = self._session and self._session.evaluate
+                    region.evaluator = self._session.evaluate if self._session is not None else None
                     yield region
 
 
 def parse(page: Path, session: Session | None = None) -> list[Example]:
     """The blocks of a page, in order; each can be evaluated if there is a session to do that in."""
     return list(Sybil([_Blocks(session)]).parse(page).examples())
+
+
+def execute(page: Path, folder: Path) -> None:
+    """Execute the blocks of a page, in a folder; raises what is wrong with one, if anything."""
+    with Session(folder) as session:
+        for example in parse(page, session):
+            example.evaluate()
+        if problem := session.unshown():
+            raise AssertionError(problem)
 
 
 def unexecuted(page: Path) -> list[tuple[str, str]]:
@@ -133,8 +144,8 @@ class Session:
         marker, _, what = _marker(example).partition(": ")
         if marker == "not executed":
             return None if what in REASONS else f"{what!r} is not one of the reasons that pages.py lists"
-        if language != "text" and self._printed:
-            return f"no `text` block shows what was printed:\n{self._printed}"
+        if language != "text" and (problem := self.unshown()):
+            return problem
         if marker == "file":
             Path(what).write_text(source)
             return json.loads(source) and None if language == "json" else None
@@ -154,8 +165,8 @@ class Session:
             return self._console(source, int(what) if marker == "exit status" else 0, vary)
         return f"{language!r}: a block is python, text, console or json, or is marked as not executed"
 
-    def finished(self) -> str | None:
-        """What is wrong at the end of the page, if anything."""
+    def unshown(self) -> str | None:
+        """What is wrong if no `text` block follows, if anything."""
         return f"no `text` block shows what was printed:\n{self._printed}" if self._printed else None
 
     def _python(self, source: str, name: str) -> None:
@@ -170,21 +181,29 @@ class Session:
 
     def _console(self, source: str, status: int, vary: bool) -> str | None:
         for command, expected in _commands(source):
-            words = shlex.split(command, comments=True)
-            if words[0] == "aionvme" and not _SHELL.search(shlex.join(words)):
-                printed, ended = _in_process(words)
-            elif words[0] == "aionvme" and words[-2] == ">":
-                printed, ended = _in_process(words[:-2])
-                Path(words[-1]).write_text(printed)
-                printed = ""
-            else:
-                self._shell = self._shell or self._stack.enter_context(_Shell(self._folder))
-                printed, ended = self._shell.run(command)
+            printed, ended = self._run(command)
             if ended != status:
                 return f"{command}\nended with {ended}, not {status}:\n{printed}"
             if problem := _compare(expected, printed, vary):
                 return f"{command}\n{problem}"
         return None
+
+    def _run(self, command: str) -> tuple[str, int]:
+        """Run a command, in this process where that can be: what it prints, and its exit status."""
+        words = shlex.split(command, comments=True)
+        *before, last_but_one, last = ["", *words]
+        if last_but_one == ">" and words[0] == "aionvme":
+            printed, ended = _in_process(before[1:])
+            Path(last).write_text(printed)
+            return "", ended
+        # A program that starts others, whose output is caught as well, is one itself.
+        alone = words[0] == "aionvme" or (
+            words[0] == "python" and "subprocess" not in Path(words[1]).read_text()
+        )
+        if alone and not _SHELL.search(shlex.join(words)):
+            return _in_process(words)
+        self._shell = self._shell or self._stack.enter_context(_Shell(self._folder))
+        return self._shell.run(command)
 
     def _background(self, source: str) -> str | None:
         ((command, expected),) = _commands(source)
@@ -223,19 +242,22 @@ def _commands(source: str) -> list[tuple[str, str]]:
 
 def _compare(expected: str, printed: str, vary: bool) -> str | None:
     want, got = ("\n".join(map(str.rstrip, text.strip("\n").splitlines())) for text in (expected, printed))
-    checked = [re.sub(" +", " ", _FIGURE.sub(" 0 ", text)) for text in (want, got)] if vary else [want, got]
-    if doctest.OutputChecker().check_output(*checked, doctest.ELLIPSIS):
+    pattern, text = (re.sub(" +", " ", _FIGURE.sub(" 0 ", each)) if vary else each for each in (want, got))
+    if doctest.OutputChecker().check_output(pattern, text, doctest.ELLIPSIS):
         return None
     return f"the page shows:\n{want}\n\nprinted was:\n{got}"
 
 
 def _in_process(words: list[str]) -> tuple[str, int]:
-    """Run the `aionvme` command here; return what it prints, and its exit status."""
+    """Run the `aionvme` command or a Python program here; return what it prints, and its exit status."""
     output, argv = io.StringIO(), sys.argv
-    sys.argv = words
+    sys.argv = words if words[0] == "aionvme" else words[1:]
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            main()
+            if words[0] == "aionvme":
+                main()
+            else:
+                runpy.run_path(words[1], run_name="__main__")
     except SystemExit as error:
         return output.getvalue(), int(error.code or 0)
     except KeyboardInterrupt:
