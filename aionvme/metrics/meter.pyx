@@ -81,8 +81,8 @@ cdef class Meter(Tap):
     """Counts the commands of a controller while it is among those who listen to its queue pairs.
 
     Args:
-        namespace: `namespace(nsid)` gives the `Namespace`, None where there is none. It is asked when a queue pair turns
-            to another, and when that which it had is retired, as formatting does to one.
+        namespace: `namespace(nsid)` gives the `Namespace`, None where there is none. It is asked when a queue pair
+            turns to another, and when that which it had is retired, as formatting does to one.
 
     Attributes:
         error: What kept it from counting a command; None.
