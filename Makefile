@@ -16,16 +16,19 @@ JOBS ?= 2
 BENCH_ARGS ?=
 # Of `make soak`: --seconds, --seed, --loop; see `python -m tools.soak --help`.
 SOAK_ARGS ?=
+# Of `make wheel`: --all.
+WHEEL_ARGS ?=
 EXAMPLES := $(wildcard examples)
 SOURCES := $(shell find aionvme \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -print)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test stateful docs test-vm smoke-vm test-interop smoke-interop lint build bench soak full python-freethreaded clean
+.PHONY: help demo test stateful docs test-vm smoke-vm test-interop smoke-interop lint build bench soak wheel aarch64 full \
+	python-freethreaded clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 demo: build ## run the driver against the mock device: no root, no drive
 	$(BIN)/aionvme hello mock:
@@ -79,7 +82,13 @@ bench: build ## measure the driver beside others, on a machine that does nothing
 soak: build ## ten minutes of load, faults and resets, and a look at every block; SOAK_ARGS="--seconds 14400" for more
 	$(BIN)/python -m tools.soak $(SOAK_ARGS)
 
-full: build ## what is too long for every change: all tests, all Pythons, both guests, sanitizers, wheel, repeated runs
+wheel: build ## sdist and manylinux wheel in dist/, built in isolation, installed where nothing else is, and tested
+	$(BIN)/python -m tools.wheel $(WHEEL_ARGS)
+
+aarch64: build ## compile barriers and register accesses for aarch64, look at their instructions, run their test (Debian)
+	$(BIN)/python -m tools.aarch64
+
+full: build ## what is too long for every change: all tests, all Pythons, both guests, sanitizers, wheel, aarch64, repeated runs
 	$(BIN)/python -m tools.full
 
 python-freethreaded: ## build a Python without a GIL from Debian's source, for `make full` and bench.threads (Debian)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tools import interpreters
+from tools import interpreters, wheel
 from tools.interpreters import Interpreter
 from tools.runs import REPO, Count, Table, pytest
 
@@ -48,8 +48,6 @@ SANITIZERS = "address,undefined"
 QUICK = ("--quick",)
 # They make every test many times slower, and the limit of a test ends its process.
 SLOWLY = ("--timeout=900",)
-# These look at the repository, which an installed package is not.
-OF_THE_REPOSITORY = ("test_layers.py", "test_sources.py", "test_public_names.py", "test_loops.py", "tools")
 # What tests write while the copy is made is not to be copied either.
 NOT_COPIED = (
     *(".git", ".cache", ".vm", ".venv*", "build", "dist", "*.so", "*.egg-info", "__pycache__"),
@@ -83,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
         other_pythons(table, newest_only=False)
         in_guests(table)
         under_sanitizers(table, TIERS)
-        packaged(table)
+        wheel.packaged(table, quick=False)
+        on_aarch64(table)
         mistaken(table)
         repeated(table, options.repeat)
         fuzzed(table)
@@ -249,36 +248,15 @@ def _library(name: str) -> str:
     return str(Path(answer.stdout.strip()).resolve())
 
 
-def packaged(table: Table) -> None:
-    """Build the sdist, from it the wheel, install that, and run the tests on what was installed."""
-    what, dist, venv = "installed wheel", WORK / "dist", WORK / "wheel"
-    python = venv / "bin/python"
-    began = time.monotonic()
-    shutil.rmtree(dist, ignore_errors=True)
-    problem = _run(sys.executable, "-m", "build", "--outdir", str(dist))
-    wheel = next(iter(dist.glob("*.whl")), dist / "none.whl")
-    steps = [
-        (sys.executable, "-m", "venv", "--clear", str(venv)),
-        (str(python), "-m", "pip", "install", "--quiet", f"{wheel}[test]"),
-    ]
-    for step in steps:
-        problem = problem or _run(*step)
-    if problem:
+def on_aarch64(table: Table) -> None:
+    """See that register accesses and barriers are right there."""
+    what, began = "aarch64: accesses and barriers", time.monotonic()
+    if not shutil.which("apt-get"):
+        table.left_out(what, "it takes Debian's packages")
+    elif problem := _run(sys.executable, "-m", "tools.aarch64"):
         table.broke(what, began, problem)
-        return
-    folder = _with_tests(python)
-    ignored = [f"--ignore-glob=*/unit/{name}" for name in OF_THE_REPOSITORY]
-    options = ["-c", str(REPO / "pyproject.toml"), f"--rootdir={folder}", *ignored]
-    suite(table, what, python, TIERS, cwd=folder, options=options)
-
-
-def _with_tests(python: Path) -> Path:
-    """Put the tests, which a wheel does not have, into the installed package; return the folder it is in."""
-    code = "import sysconfig; print(sysconfig.get_path('platlib'))"
-    answer = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
-    folder = Path(answer.stdout.strip())
-    shutil.copytree(REPO / TESTS, folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
+    else:
+        table.add(what, began, Count(passed=1))
 
 
 def mistaken(table: Table) -> None:

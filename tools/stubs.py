@@ -16,6 +16,8 @@ EXCEPTIONS = r"""
 .*\.__pyx_capi__
 # A compiled __init__ is called with *args and **kwargs.
 .*\.__init__
+# With these a request would be a generator to asyncio's stubs before 3.12, and what it gives be lost in `gather`.
+aionvme\.qpair\.request\.Request\.__(iter|next)__
 # Type checkers know the buffer protocol by this method; before 3.12 it has no name at run time.
 .*\.__buffer__
 """

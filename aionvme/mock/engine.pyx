@@ -180,7 +180,7 @@ cdef class Engine:
                 while mock_load(&self.core.want):
                     sched_yield()
                 pthread_mutex_lock(&self.mutex)
-            if done or self.core.nlate:
+            if done or self.core.nlate and self.core.running:
                 idle_since = 0
                 continue
             # The clock costs more than a look at the doorbells.
@@ -313,7 +313,7 @@ cdef class Engine:
         self.unlock()
         mock_store(&self.sleeping, 1)
         aio_barrier_full()
-        done = self.step(limit) or self.core.nlate
+        done = self.step(limit) or self.core.nlate and self.core.running
         if done:
             mock_store(&self.sleeping, 0)
         return done

@@ -261,6 +261,8 @@ cdef class Machine(Engine):
         """When the first is due of what takes its time, by the clock's nanoseconds; 0 for nothing."""
         cdef uint64_t due = self.core.torn.due if self.core.tearing else 0
         cdef size_t i
+        if not self.core.running:
+            return 0  # A controller that stands still (CSTS.CFS) does none of it.
         for i in range(self.core.nkept):
             if self.core.kept[i].due and (not due or self.core.kept[i].due < due):
                 due = self.core.kept[i].due

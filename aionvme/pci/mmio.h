@@ -66,11 +66,16 @@ static inline void aio_barrier_cqe_before_doorbell(void)
 
 /* Orders: a store before a later load, both ways round: the doorbell (or its shadow) before the load of the other
  * side's sleep flag (or EventIdx); and that flag's store before its owner's last look at the doorbell. Without it each
- * side may read the other's old value, and a wake-up is lost.
+ * side may read the other's old value, and a wake-up is lost. A fence of the language orders among processors only
+ * (`dmb ish`); a device is in the outer shareable domain (Linux: __dma_mb, arch/arm64/include/asm/barrier.h).
  */
 static inline void aio_barrier_full(void)
 {
+#if defined(__x86_64__)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#else
+    __asm__ __volatile__("dmb osh" ::: "memory");
+#endif
 }
 
 /* Tells the core that this is a spin loop. Orders nothing. */

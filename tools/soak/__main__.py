@@ -39,13 +39,18 @@ from tools.soak.trouble import NUM_IO_QUEUES, Trouble, plan
 DEPTH = 128
 NBLOCKS = DEPTH * BLOCKS
 HANG_SECONDS = 60.0
+MEND_SECONDS = 0.05  # between two looks for queue pairs that broke
 MOST_GROWTH = 8 << 20
 ABORT = 0x08
 # A run of the whole ten minutes has to have had so many of each.
 MOST_OF_TEN_MINUTES, LEAST_RESETS, LEAST_ABORTS = 590, 1000, 1000
 # Of two queue pairs one is renewed by the way.
 COMPLETION = ("poll", "interrupt")
-LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop, "virtual": VirtualLoop}
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+    "virtual": VirtualLoop,
+}
 # Seconds that a command takes where nothing else would have the virtual time go on.
 LATENCY = 0.03
 
@@ -88,6 +93,8 @@ class Soak:
         self._problems: list[str] = []
         self._rss: list[int] = []
         self._qps: list[aionvme.IoQueuePair] = []
+        # One at a time: there are few identifiers, and one that is not given back must show.
+        self._renewing = asyncio.Lock()
         self._ctrlr: aionvme.Controller
 
     async def run(self) -> int:
@@ -134,9 +141,10 @@ class Soak:
 
     async def _renew(self, index: int) -> None:
         """Another queue pair in the place of one."""
-        old = self._qps[index]
-        self._qps[index] = await self._alloc(index)
-        await old.close()
+        async with self._renewing:
+            old = self._qps[index]
+            self._qps[index] = await self._alloc(index)
+            await old.close()
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -166,7 +174,7 @@ class Soak:
         now = asyncio.get_running_loop().time
         end = now() + self._seconds
         while now() < end and not any(task.done() for task in tasks):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(MEND_SECONDS)
             await self._mend()
 
     async def _mend(self) -> None:

@@ -16,8 +16,9 @@ from aionvme.spec.opcodes import AdminOpcode
 from aionvme.spec.status import StatusCode
 
 NUM_IO_QUEUES = 4
-LONGEST_PAUSE = 0.25  # seconds between two troubles
-LONGEST_PEACE = 0.6  # seconds between two resets
+# Seconds from one trouble to the next, and from one reset to the next, at most; a machine that lags makes up for it.
+LONGEST_PAUSE, LONGEST_PEACE = 0.6, 0.7
+LEAST_PEACE = 0.02
 STATUSES = (
     StatusCode.NAMESPACE_NOT_READY, StatusCode.INTERNAL_ERROR, StatusCode.UNRECOVERED_READ_ERROR,
     StatusCode.WRITE_FAULT, StatusCode.DATA_TRANSFER_ERROR,
@@ -26,7 +27,7 @@ STATUSES = (
 FAULTS = (
     *(Fault("status", status=status, chance=2e-4, count=None) for status in STATUSES),
     # Slow, so that what is cancelled is with the device; and too slow for its time limit.
-    Fault("delay", delay=0.03, chance=0.03, count=None),
+    Fault("delay", delay=0.03, chance=0.05, count=None),
     Fault("delay", delay=2.0, chance=1e-3, count=None),
     Fault("reordered", value=3, delay=0.05, chance=5e-3, count=None),
     # An end that nothing but a reset brings.
@@ -103,13 +104,16 @@ class Trouble:
         stop: asyncio.Event,
     ) -> None:
         weights = [weight for weight, _ in kinds.values()]
+        now = asyncio.get_running_loop().time
+        due = now()
         while not stop.is_set():
             [name] = chance.choices(list(kinds), weights)
             # Another trouble may come in between.
             with contextlib.suppress(aionvme.ControllerResetError, aionvme.CommandTimeoutError):
                 await kinds[name][1]()
             self.survived[name] += 1
-            await asyncio.sleep(chance.random() * pause)
+            due += chance.random() * pause
+            await asyncio.sleep(max(due - now(), LEAST_PEACE))
 
     def struck(self) -> Counter[str]:
         """How often each kind of fault of the plan happened."""

@@ -16,6 +16,7 @@ import aionvme
 from aionvme.admin.events import REQUESTS
 from aionvme.mock import MockController, MockFunction, NamespaceConfig
 from aionvme.pci.device import PciDevice
+from aionvme.spec.registers import Reg
 from aionvme.tests.flow.support import CREATE_CQ, IDENTIFY, SET_FEATURES, closed_rig, rig, turns, until
 from aionvme.tests.leaks import Census
 
@@ -96,6 +97,17 @@ async def test_close_without_a_shutdown_notification() -> None:
         await ctrlr.close()
         assert {value >> 14 & 3 for offset, value in watched.writes if offset == CC} == {0}
         assert watched.enables()[-1] == 0
+
+
+async def test_registers_are_read_by_their_offset() -> None:
+    """One has its 32 or 64 bits as they are now; where none begins, and of a closed controller, none is read."""
+    async with rig() as r:
+        assert r.ctrlr.read_register(Reg.CC) & 1
+        assert r.ctrlr.read_register(Reg.CAP) >> 32
+        with pytest.raises(aionvme.UsageError, match="no register"):
+            r.ctrlr.read_register(3)
+    with pytest.raises(aionvme.UsageError):
+        r.ctrlr.read_register(Reg.CC)
 
 
 async def test_ready_delay_within_the_time_limit_is_waited_for() -> None:

@@ -74,6 +74,37 @@ def test_fixtures_and_markers(run: Run) -> None:
     result.stdout.no_fnmatch_line("*aionvme commands*")
 
 
+def test_marker_with_a_fault_plan(run: Run) -> None:
+    """The mock has the faults of the closest plan, which strike; what is no plan fails the test, and says why."""
+    result = run(
+        """
+from aionvme.mock import Fault, FaultPlan
+
+lost = FaultPlan([Fault("lost", qid=1, nth=2), Fault("status", status=0x281, qid=1, nth=2)])
+pytestmark = [pytest.mark.asyncio, pytest.mark.nvme(faults=lost)]
+
+async def test_of_the_module(nvme_mock, nvme_ctrlr, nvme_qpair):
+    ns, buf = nvme_ctrlr.namespaces[1], nvme_ctrlr.dma_alloc(512)
+    await nvme_qpair.read(ns, buf, 0, 1)
+    with pytest.raises(aionvme.CommandTimeoutError):
+        await nvme_qpair.read(ns, buf, 0, 1, timeout=0.01)
+    assert nvme_mock.strikes == [1, 0]
+
+@pytest.mark.nvme(faults=FaultPlan([Fault("status", status=0x281, qid=1)]))
+async def test_of_its_own(nvme_mock, nvme_ctrlr, nvme_qpair):
+    with pytest.raises(aionvme.MediaError):
+        await nvme_qpair.read(nvme_ctrlr.namespaces[1], nvme_ctrlr.dma_alloc(512), 0, 1)
+    assert nvme_mock.strikes == [1]
+
+@pytest.mark.nvme(faults=["lost"])
+async def test_no_plan(nvme_ctrlr):
+    pass
+"""
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*nvme(...): a fault plan has faults*"])
+
+
 def test_auto_mode_and_callbacks(run: Run) -> None:
     """In auto mode no mark is wanted; what is no coroutine takes the address, and is logged when it fails."""
     result = run(

@@ -57,6 +57,15 @@ class TestHours:
                     ended.append(round(now() - begun, 3))
                 assert ended == [0.0, 2 * HOUR, 2 * HOUR]
 
+    async def test_a_controller_that_stands_still(self) -> None:
+        """With CSTS.CFS set a command whose time has come waits for the reset, and the clock goes on."""
+        with MockController(drive="step", faults=[Fault("delay", qid=1, delay=0.5)]) as mock:
+            async with aionvme.connect(mock) as ctrlr, ctrlr.alloc_io_qpair() as qp:
+                read = qp.submit_read(ctrlr.namespaces[1], ctrlr.dma_alloc(512), 0, 1, timeout=0)
+                await asyncio.sleep(0.1)
+                mock.fatal()
+                assert await kinds([read]) == [aionvme.ControllerResetError]
+
     async def test_keep_alive(self) -> None:
         """In two hours of idleness it is sent as often as it has to, and the controller stays."""
         with MockController(drive="step") as mock:

@@ -70,6 +70,25 @@ step id-ns-raw nvme id-ns $first -b
 step list-ns nvme list-ns /dev/nvme0 -o json
 step smart-log nvme smart-log /dev/nvme0 -o json
 
+# What QEMU's own controller has not: as nvme-cli reads it, and the bytes.
+captured() {
+    name=$1
+    shift
+    step $name nvme $name "$@" -o json
+    step $name-raw nvme $name "$@" -o binary
+}
+step resv-register nvme resv-register $first --nrkey=7 --rrega=0
+captured resv-report $first
+step resv-unregister nvme resv-register $first --crkey=7 --rrega=1
+captured sanitize-log /dev/nvme0
+captured supported-log-pages /dev/nvme0
+# nvme-cli gives no bytes of this one.
+step self-test-log nvme self-test-log /dev/nvme0 -o json
+step self-test-log-raw nvme get-log /dev/nvme0 --log-id=6 --log-len=564 -b
+step establish nvme persistent-event-log /dev/nvme0 --action=1
+captured persistent-event-log /dev/nvme0 --action=0
+step release nvme persistent-event-log /dev/nvme0 --action=2
+
 counts before
 step fio verify
 counts after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,23 @@ class Steps:
     def table(self, name: str) -> list[list[int]]:
         """Standard output of a step that succeeded, as lines of numbers."""
         return [[int(word) for word in line.split()] for line in self.succeeded(name).text.splitlines()]
+
+
+def differences(theirs: Any, ours: Any, where: str) -> Iterator[str]:
+    """What nvme-cli has in its JSON and `aionvme` has not, or otherwise.
+
+    A persistent event log's bitmap is left out: of an event that is not supported nvme-cli repeats what it said last.
+    """
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key, value in theirs.items():
+            if key.startswith("bitmap_"):
+                continue
+            if key not in ours:
+                yield f"{where}: no {key}"
+            else:
+                yield from differences(value, ours[key], f"{where}/{key}")
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for at, (their, our) in enumerate(zip(theirs, ours, strict=True)):
+            yield from differences(their, our, f"{where}/{at}")
+    elif theirs != ours:
+        yield f"{where}: {ours!r}, and nvme-cli has {theirs!r}"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import aionvme
+from aionvme.cli.nvme.keys_events import persistent_events
+from aionvme.cli.nvme.keys_logs import sanitize, self_test, supported_pages
+from aionvme.cli.nvme.keys_status import reservation
 from aionvme.mock import MockController
 from aionvme.spec.identify import IdentifyController, IdentifyNamespace
 from aionvme.tests.interop.conftest import PAYLOAD, Guest
+from aionvme.tests.interop.steps import differences
 from tools.interop import beside
 
 # Of a disk's `stat` file (Documentation/block/stat.rst): requests that were completed.
@@ -73,6 +80,23 @@ def test_nvme_cli_understands_what_it_identifies_as(linux: Guest) -> None:
     assert controller["fr"].rstrip() == options["firmware"]
     assert controller["mdts"] == 5
     assert namespace["nsze"] == namespace["ncap"] == options["size"] // 512
+
+
+CAPTURED: dict[str, Callable[[bytes], Any]] = {
+    "resv-report": functools.partial(reservation, extended=True),
+    "self-test-log": self_test,
+    "sanitize-log": functools.partial(sanitize, name="nvme0"),
+    "supported-log-pages": supported_pages,
+    "persistent-event-log": persistent_events,
+}
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_aionvme_shows_what_nvme_cli_shows(linux: Guest, name: str) -> None:
+    """Every key that nvme-cli has of these pages is in the JSON of `aionvme` of the same bytes, with its value."""
+    theirs = linux.steps.succeeded(name).json
+    ours = CAPTURED[name](linux.steps.succeeded(f"{name}-raw").out)
+    assert list(differences(theirs, ours, name)) == []
 
 
 @pytest.mark.asyncio

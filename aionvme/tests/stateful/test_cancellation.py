@@ -37,7 +37,18 @@ one = st.fixed_dictionaries(
         "how": st.sampled_from(("task", "task", "callback", "future")),
     }
 )
+some = st.lists(one, min_size=1, max_size=6)
 waits = st.sampled_from((1e-6, 0.001, 0.6, 3))
+
+
+def _fault(kind: str, nth: int, delay: float) -> Fault:
+    more = {"status": 0x281} if kind == "status" else {}
+    return Fault(kind, qid=1, nth=nth, delay=delay, **more)
+
+
+faults = st.builds(
+    _fault, st.sampled_from(FAULTS), nth=st.sampled_from((1, 1, 2, 3)), delay=st.sampled_from((0.0, 0.5, 5.0))
+)
 
 
 class Program(RuleBasedStateMachine):
@@ -60,17 +71,24 @@ class Program(RuleBasedStateMachine):
 
         return self.loop.run_until_complete(calls())
 
-    @initialize()
-    def begin(self) -> None:
-        """The controller is connected, and keeps what it fetches until it is told to go on."""
+    @initialize(plan=st.lists(faults, max_size=3), some=some, count=st.integers(0, 6))
+    def begin(self, plan: list[Fault], some: list[dict[str, Any]], count: int) -> None:
+        """The controller is connected, has faults or none, and gets commands; it keeps what it fetches until told."""
         self.world: World = self.loop.run_until_complete(World.make())
+        for fault in plan:
+            self.call(self.world.place, fault)
         self.world.keep(True)
+        self.submit_some(some, count, together=False)
 
     # -- the program -----------------------------------------------------------------------------------------
 
-    @rule(some=st.lists(one, min_size=1, max_size=6), count=st.integers(0, 6), together=st.booleans())
+    @rule(some=some, count=st.integers(0, 6), together=st.booleans())
     def submit(self, some: list[dict[str, Any]], count: int, together: bool) -> None:
         """Commands, of which the device takes some; those with tasks are awaited together, or not."""
+        self.submit_some(some, count, together=together)
+
+    def submit_some(self, some: list[dict[str, Any]], count: int, *, together: bool) -> None:
+        """As the rule."""
 
         async def submit() -> None:
             commands = [self.world.submit(**each) for each in some]
@@ -127,11 +145,10 @@ class Program(RuleBasedStateMachine):
         """From now on the device completes commands as it takes them, or keeps them."""
         self.world.keep(not self.world.keeps)
 
-    @rule(kind=st.sampled_from(FAULTS), nth=st.integers(1, 2), delay=st.sampled_from((0.0, 0.5, 5.0)))
-    def fault(self, kind: str, nth: int, delay: float) -> None:
+    @rule(fault=faults)
+    def fault(self, fault: Fault) -> None:
         """Something goes wrong with a command to come."""
-        more = {"status": 0x281} if kind == "status" else {}
-        self.call(self.world.place, Fault(kind, qid=1, nth=nth, delay=delay, **more))
+        self.call(self.world.place, fault)
 
     # -- time ------------------------------------------------------------------------------------------------
 

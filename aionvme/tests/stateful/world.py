@@ -241,7 +241,6 @@ class World:
 
     async def finish(self) -> None:
         """Everything ends, once, with what it has to; and nothing is left."""
-        self.mock.clear_faults()
         for held in self.held:
             held.stop()
             held.release()
@@ -252,6 +251,7 @@ class World:
             while not all(command.request.done() for command in self.commands):
                 await asyncio.sleep(0.5)
                 self.check()
+            self.mock.clear_faults()
             ends = await asyncio.gather(*self.tasks, return_exceptions=True)
             await self.ctrlr.close()
             await asyncio.sleep(0)
