@@ -85,9 +85,6 @@ captured supported-log-pages /dev/nvme0
 # nvme-cli gives no bytes of this one.
 step self-test-log nvme self-test-log /dev/nvme0 -o json
 step self-test-log-raw nvme get-log /dev/nvme0 --log-id=6 --log-len=564 -b
-step establish nvme persistent-event-log /dev/nvme0 --action=1
-captured persistent-event-log /dev/nvme0 --action=0
-step release nvme persistent-event-log /dev/nvme0 --action=2
 
 counts before
 step fio verify

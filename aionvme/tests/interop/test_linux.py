@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import aionvme
-from aionvme.cli.nvme.keys_events import persistent_events
 from aionvme.cli.nvme.keys_logs import sanitize, self_test, supported_pages
 from aionvme.cli.nvme.keys_status import reservation
 from aionvme.mock import MockController
@@ -82,12 +81,12 @@ def test_nvme_cli_understands_what_it_identifies_as(linux: Guest) -> None:
     assert namespace["nsze"] == namespace["ncap"] == options["size"] // 512
 
 
+# Not the persistent event log: nvme-cli 2.13 ends with a segmentation fault as it makes JSON of the mock's.
 CAPTURED: dict[str, Callable[[bytes], Any]] = {
     "resv-report": functools.partial(reservation, extended=True),
     "self-test-log": self_test,
     "sanitize-log": functools.partial(sanitize, name="nvme0"),
     "supported-log-pages": supported_pages,
-    "persistent-event-log": persistent_events,
 }
 
 
