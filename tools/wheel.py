@@ -24,6 +24,7 @@ DIST = REPO / "dist"
 WORK = REPO / ".cache/wheel"
 TESTS = "aionvme/tests"
 TIERS = ("unit", "flow")
+BESIDE = ("docs", "examples")
 # What mypy is shown in the clean environment: how a user's program sees the types.
 TYPED = REPO / TESTS / "typed.py"
 # These look at the repository, which an installed package is not.
@@ -90,11 +91,16 @@ def check_types(python: Path) -> None:
 
 
 def add_tests(python: Path) -> Path:
-    """Put the tests, which a wheel does not have, into the installed package; the folder that it is in."""
+    """Put the tests, which a wheel does not have, into the installed package, and beside it what they read or run.
+
+    Returns:
+        The folder that the package is in.
+    """
     code = "import sysconfig; print(sysconfig.get_path('platlib'))"
     answer = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     folder = Path(answer.stdout.strip())
-    shutil.copytree(REPO / TESTS, folder / TESTS, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (TESTS, *BESIDE):
+        shutil.copytree(REPO / path, folder / path, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

@@ -117,11 +117,14 @@ class Soak:
             self._qps = [await self._alloc(index) for index in range(len(COMPLETION))]
             mock.add_faults(plan(self._seed, LATENCY if self._virtual else 0))
             oracle = Oracle(NBLOCKS, ctrlr.namespaces[1].block_size)
-            trouble = Trouble(mock, ctrlr, self._renew, lambda: [qp.qid for qp in self._qps], self._seed)
             workers = [
                 Worker(number, ctrlr, self._pick(number), oracle, self._tally, self._seed)
                 for number in range(DEPTH)
             ]
+            cancels = [worker.cancel for worker in workers]
+            trouble = Trouble(
+                mock, ctrlr, self._renew, lambda: [qp.qid for qp in self._qps], cancels, self._seed
+            )
             try:
                 await self._load(workers, trouble, mock)
                 await self._last_look(workers, mock)

@@ -39,6 +39,7 @@ class Worker:
     ) -> None:
         self.turns = 0
         self.tally = tally
+        self._request: Any = None
         self._first = number * BLOCKS
         self._ns = ctrlr.namespaces[1]
         self._queue_pair = queue_pair
@@ -98,6 +99,7 @@ class Worker:
     async def _awaited(self, request: Any) -> Any:
         """The command's end; now and then it is cancelled first."""
         self.tally["commands"] += 1
+        self._request = request
         if self._random.random() < CANCELLED:
             delay = self._random.random() * LONGEST_WAIT
             handle = asyncio.get_running_loop().call_later(delay, request.cancel)
@@ -106,6 +108,11 @@ class Worker:
             finally:
                 handle.cancel()
         return await request
+
+    def cancel(self) -> None:
+        """Cancels the command that it waits for."""
+        if self._request is not None:
+            self._request.cancel()
 
     def _fill(self, lba: int, count: int, version: int) -> None:
         size = self._oracle.block_size

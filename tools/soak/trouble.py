@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
@@ -19,6 +19,7 @@ NUM_IO_QUEUES = 4
 # Seconds from one trouble to the next, and from one reset to the next, at most; a machine that lags makes up for it.
 LONGEST_PAUSE, LONGEST_PEACE = 0.6, 0.7
 LEAST_PEACE = 0.02
+CANCELLED_AT_ONCE = 16  # of the workers' commands, while some are held
 STATUSES = (
     StatusCode.NAMESPACE_NOT_READY, StatusCode.INTERNAL_ERROR, StatusCode.UNRECOVERED_READ_ERROR,
     StatusCode.WRITE_FAULT, StatusCode.DATA_TRANSFER_ERROR,
@@ -69,6 +70,7 @@ class Trouble:
         ctrlr: aionvme.Controller,
         renew: Callable[[int], Awaitable[None]],
         qids: Callable[[], list[int]],
+        cancels: Sequence[Callable[[], None]],
         seed: int,
     ) -> None:
         self.survived: Counter[str] = Counter()
@@ -76,6 +78,7 @@ class Trouble:
         self._ctrlr = ctrlr
         self._renew = renew
         self._qids = qids
+        self._cancels = cancels
         self._seed = seed
         self._random = random.Random(seed)
         self._resets: dict[str, tuple[int, Callable[[], Awaitable[None]]]] = {
@@ -127,8 +130,11 @@ class Trouble:
             await self._ctrlr.subsystem_reset()
 
     async def _hold(self) -> None:
-        with self._mock.hold(qid=self._random.choice(self._qids()), count=self._random.randint(1, 16)):
-            await asyncio.sleep(self._random.random() * 0.4)
+        with self._mock.hold(qid=self._random.choice(self._qids()), count=self._random.randint(1, 128)):
+            await asyncio.sleep(self._random.random() * 0.1)
+            for cancel in self._random.sample(self._cancels, CANCELLED_AT_ONCE):
+                cancel()
+            await asyncio.sleep(self._random.random() * 0.3)
 
     async def _hold_all(self) -> None:
         with contextlib.ExitStack() as held:
