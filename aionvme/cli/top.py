@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -100,9 +102,26 @@ def _live(seconds: float, pid: int | None, queues: bool) -> None:
 
     out = Console(highlight=False)
     dashboard = Dashboard(queues=queues)
-    with Live(dashboard.draw([], out.width), console=out, screen=True, auto_refresh=False) as live:
+    live = Live(dashboard.draw([], out.width), console=out, screen=True, auto_refresh=False)
+    try:
+        # What is begun is ended: Ctrl-C within the first would leave the terminal on the other screen.
+        with _uninterrupted():
+            live.start(refresh=True)
         for found in _intervals(seconds, pid):
             live.update(dashboard.draw(found, out.width), refresh=True)
+    finally:
+        with _uninterrupted():
+            live.stop()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes at the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(port: int, host: str) -> None:
