@@ -3,7 +3,7 @@
 Two marks declare it. `exhaustive`: only a whole run has this one. `spread("a", "b")`: with each combination of its
 other parameters a quick run has the test once, with one value of `a` and one of `b`. The values are taken in turn from
 test to test, so that all of them occur, and the test and what it looks at are never left out. The parameter "loop" is
-the one that `anyloop` makes.
+also the one that `anyloop` makes; flow tests have it spread wherever they have it.
 
 Of a property test with `max_examples=examples(400)` a quick run has a quarter of them, others in each run.
 """
@@ -66,4 +66,6 @@ def _what_it_is(item: pytest.Item) -> tuple[str, ...]:
 
 def _names(marks: Iterable[pytest.Mark]) -> Iterable[str]:
     for mark in marks:
-        yield from (LOOP if name == "loop" else name for name in mark.args)
+        yield from mark.args
+        if "loop" in mark.args:
+            yield LOOP
