@@ -57,5 +57,5 @@ def test_killed_in_mid_write(
         numbers = _killed_in_mid_write(address, lba, seed)
         assert not command_register(bdf) & 4
         asyncio.run(_read_back(address, lba, numbers, seed))
-    for number in numbers:
-        written(function.serial, start + number * writer.PIECE, writer.piece(seed, number))
+    for place, data in writer.runs(seed, numbers):
+        written(function.serial, start + place, data)

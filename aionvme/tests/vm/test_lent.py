@@ -70,8 +70,8 @@ def test_borrower_is_killed_in_mid_write(
     with bound_to_vfio(function) as bdf:
         asyncio.run(main(f"{bdf}?iommu={iommu}"))
         assert not command_register(bdf) & 4
-    for number in acknowledged:
-        written(function.serial, start + number * writer.PIECE, writer.piece(seed, number))
+    for place, data in writer.runs(seed, acknowledged):
+        written(function.serial, start + place, data)
 
 
 def test_owner_is_killed(machine: Machine, iommu: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import aionvme
 from aionvme.tests.journeys.device import fill, pattern
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from multiprocessing.connection import Connection
 
     from aionvme.qpair.opening import Opening
@@ -28,6 +29,20 @@ def order(count: int, seed: int) -> list[int]:
 def piece(seed: int, number: int) -> bytes:
     """The data of one piece."""
     return pattern(seed * 1_000_003 + number, PIECE)
+
+
+def runs(seed: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """The pieces with these numbers, each run of neighbours as one: by how many bytes it begins later, and its data."""
+    first, data = 0, b""
+    for number in sorted(numbers):
+        if data and number * PIECE != first + len(data):
+            yield first, data
+            data = b""
+        if not data:
+            first = number * PIECE
+        data += piece(seed, number)
+    if data:
+        yield first, data
 
 
 def write(connection: Connection[Any, Any], address: str, lba: int, count: int, seed: int) -> None:
