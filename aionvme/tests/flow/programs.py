@@ -13,8 +13,9 @@ __all__ = ["environment", "python"]
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment, in which the package is found and no terminal is described."""
-    env = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "FORCE_COLOR")}
+    """This process's environment, in which the package is found; of a terminal and of how to test it says nothing."""
+    left_out = ("COLUMNS", "FORCE_COLOR", "PYTEST_ADDOPTS")
+    env = {key: value for key, value in os.environ.items() if key not in left_out}
     folders = [str(Path(aionvme.__file__).parents[1]), env.get("PYTHONPATH", "")]
     return {**env, "PYTHONPATH": os.pathsep.join(filter(None, folders)), **changes}
 
