@@ -109,7 +109,7 @@ async def changed_ns_list_log(call: Call, rae: RetainEvent = False) -> None:
 async def effects_log(
     call: Call,
     csi: Annotated[
-        int | None, value("--csi", "-c", help="I/O command set: 0 NVM, 2 zoned; all of them if not given.")
+        int | None, value("--csi", "-c", help="I/O command set: 0 NVM, as without it; 2 zoned.")
     ] = None,
 ) -> None:
     """Show which commands the controller has, and what each may change."""
