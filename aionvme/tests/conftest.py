@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks of quick runs, and say whether this is one."""
+    """Register the marks of quick runs, and say whether this is one; have Ctrl-C heeded."""
+    # A shell that runs this in the background has it ignored, in whatever tests begin as well.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     quick.begin(quick=config.getoption("quick"))
     for marker in quick.MARKERS:
         config.addinivalue_line("markers", marker)
