@@ -6,6 +6,10 @@ place for the sanitizers.
 
 All modules say that they need no GIL: on a free-threaded Python it stays off. docs/threads.md says why they may.
 
+Cython's class for typed memoryviews is in one module, `aionvme._shared`, for all that have them: it would be 25,000
+lines of C in each. The others don't use it: what Cython has for every function would then be there, too, and called
+by way of a pointer.
+
 AIONVME_WRONG, such as "FREE_CID_AT_CANCEL", builds what has that mistake anew (aionvme/qpair/wrong.pxd), for
 `tools.wrong` to see whether the tests find it. It is refused for anything that could be installed.
 
@@ -17,10 +21,12 @@ AIONVME_OPTIMIZE=0 builds in a third of the time what is then slower: for CI, wh
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import Cython
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -30,6 +36,9 @@ OPTIMIZE = os.environ.get("AIONVME_OPTIMIZE", "2")
 # Rings and buffers are read through pointers of other types than they were written through.
 COMPILE = [f"-O{OPTIMIZE}", "-g0", "-Wall", "-fno-strict-aliasing", "-Werror=implicit-function-declaration"]
 LINK: list[str] = []
+SHARED = "aionvme._shared"
+# In the folder of what is built, since nobody wrote it.
+SHARED_SOURCE = Path("build", f"shared-{Cython.__version__}.c")
 WRONG = os.environ.get("AIONVME_WRONG", "")
 if WRONG:
     if "--inplace" not in sys.argv:
@@ -66,36 +75,64 @@ class BuildExtensions(build_ext):
         if not flags.exists() or flags.read_text() != wanted:
             self.force = True
         self.parallel = self.parallel or os.cpu_count() or 1
-        translated = cythonize(
-            [Extension(module.name, module.sources) for module in self.extensions],
-            compiler_directives={"freethreading_compatible": True},
-            nthreads=min(self.parallel, len(self.extensions)),
-            quiet=True,
-        )
-        sources = {module.name: module.sources for module in translated}
-        for module in self.extensions:
-            module.sources = sources[module.name]
+        if not SHARED_SOURCE.exists():
+            self._write_shared()
+        others = [module for module in self.extensions if module.name != SHARED]
+        self._translate([module for module in others if has_memoryviews(module)], shared=SHARED)
+        self._translate([module for module in others if not has_memoryviews(module)])
         super().build_extensions()
         flags.parent.mkdir(exist_ok=True)
         flags.write_text(wanted)
 
+    def _translate(self, modules: list[Extension], shared: str | None = None) -> None:
+        """Make C of them."""
+        translated = cythonize(
+            [Extension(module.name, module.sources) for module in modules],
+            compiler_directives={"freethreading_compatible": True},
+            shared_utility_qualified_name=shared,
+            nthreads=min(self.parallel, len(modules)),
+            quiet=True,
+        )
+        sources = {module.name: module.sources for module in translated}
+        for module in modules:
+            module.sources = sources[module.name]
+
+    def _write_shared(self) -> None:
+        """Have Cython write the module that all others share."""
+        SHARED_SOURCE.parent.mkdir(exist_ok=True)
+        half = SHARED_SOURCE.with_suffix(".half.c")
+        command = (sys.executable, "-m", "cython", "--module-name", SHARED, f"--generate-shared={half}")
+        subprocess.run(command, check=True)
+        half.rename(SHARED_SOURCE)
+
+
+def has_memoryviews(module: Extension) -> bool:
+    """Whether there is a typed memoryview in its source."""
+    [source] = map(Path, module.sources)
+    declared = (path.read_text() for path in (source, source.with_suffix(".pxd")) if path.exists())
+    return any("[::1]" in text for text in declared)
+
+
+def extension(name: str, source: Path) -> Extension:
+    """A module; compiled again when any header of the package changes."""
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=["."],  # a header has one name, from folders of any depth
+        depends=sorted(str(path) for path in Path("aionvme").rglob("*.h")),
+        extra_compile_args=COMPILE,
+        extra_link_args=LINK,
+    )
+
 
 def extensions() -> list[Extension]:
-    """One for each .pyx; compiled again when any header of the package changes."""
-    headers = sorted(str(path) for path in Path("aionvme").rglob("*.h"))
+    """What the modules share, and one for each .pyx."""
     modules = sorted(Path("aionvme").rglob("*.pyx"))
     if WRONG:
         modules = [path for path in modules if "aionvme.qpair.wrong" in path.read_text()]
     return [
-        Extension(
-            ".".join(path.with_suffix("").parts),
-            [str(path)],
-            include_dirs=["."],  # a header has one name, from folders of any depth
-            depends=headers,
-            extra_compile_args=COMPILE,
-            extra_link_args=LINK,
-        )
-        for path in modules
+        extension(SHARED, SHARED_SOURCE),
+        *(extension(".".join(path.with_suffix("").parts), path) for path in modules),
     ]
 
 

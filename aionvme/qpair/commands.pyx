@@ -50,13 +50,12 @@ cdef class CommandQueuePair(BatchingQueuePair):
                 <uint64_t>request.piece_blocks, max(most_bytes // ns.block_size, <uint64_t>1))
         return self.send(request, timeout, when_full)
 
-    cdef Request with_program(self, uint8_t opcode, Namespace ns, list program, object payload, object cb_fn,
+    cdef Request with_program(self, uint8_t opcode, Namespace ns, list program, bytearray payload, object cb_fn,
                               object cb_arg, object timeout, object when_full):
         """Commands that were made beforehand, one after another, each with its part of the payload."""
         cdef Request request = new_request(opcode, ns.nsid, cb_fn, cb_arg)
         cdef DmaBuffer buffer = self.dma.alloc(len(payload))
-        cdef const uint8_t[::1] source = payload
-        memcpy(buffer.address, &source[0], source.shape[0])
+        memcpy(buffer.address, <const char *>payload, len(payload))
         self.hold_buffer(request, buffer, False)
         request.program = program
         return self.send(request, timeout, when_full)

@@ -93,7 +93,7 @@ cdef Described sgl_describe(
     cdef size_t capacity = memory.nbytes // SGL_DESCRIPTOR_BYTES, count = 0, done = 0, run
     cdef uint64_t iova = 0
     # The descriptor that is being made, which grows while memory follows on.
-    cdef uint64_t base = 0, length = 0, kind = 0
+    cdef uint64_t base = 0, length = 0, kind = 0, wanted
     cdef Described result = ALL_DESCRIBED
     cdef bint bucket = False
     dptr[0] = dptr[1] = 0
@@ -105,10 +105,10 @@ cdef Described sgl_describe(
         if bucket and not flags & SGL_BIT_BUCKETS:
             result = BIT_BUCKET
             break
+        wanted = SGL_DATA_BLOCK
         if bucket:
-            iova = 0
-        if length and kind == (SGL_BIT_BUCKET if bucket else SGL_DATA_BLOCK) and length + run <= SGL_MOST_BYTES and (
-                bucket or base + length == iova):
+            iova, wanted = 0, SGL_BIT_BUCKET
+        if length and kind == wanted and length + run <= SGL_MOST_BYTES and (bucket or base + length == iova):
             length += run
         else:
             # It is a descriptor that is to be a multiple of 4, not each segment in it (Base 2.0, SGLS bits 1:0).
@@ -124,7 +124,7 @@ cdef Described sgl_describe(
                 count += 1
             if run > SGL_MOST_BYTES:
                 run = SGL_MOST_BYTES
-            base, length, kind = iova, run, SGL_BIT_BUCKET if bucket else SGL_DATA_BLOCK
+            base, length, kind = iova, run, wanted
         cursor_skip(&cursor, run)
         done += run
     if flags & SGL_DWORDS and kind == SGL_DATA_BLOCK and length & 3:

@@ -173,10 +173,9 @@ cdef class Engine(RingPair):
 
     def _next_of_program(self, Request request):
         # The next command that was made beforehand; how many bytes of the memory are its own.
-        cdef const uint8_t[::1] command
+        cdef bytes sqe
         sqe, nbytes = request.program.pop(0)
-        command = sqe
-        memcpy(&request.sqe, &command[0], SQE_BYTES)
+        memcpy(&request.sqe, <const char *>sqe, SQE_BYTES)
         return nbytes
 
     def _cannot_describe(self, Request request, int result):
