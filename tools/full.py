@@ -1,7 +1,8 @@
 """Owns the checks that are too long for every change, and the choice of them that CI has time for.
 
     python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
-                               # fuzzing; the documentation
+                               # fuzzing; soak; the documentation
+    python -m tools.full --only wheel --only soak  # these parts of it
     python -m tools.full --ci  # quick runs on the newest other Python: tests of queue pairs, asyncio's protocols and
                                # the loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tools import interpreters, wheel
@@ -30,6 +31,7 @@ WORK = REPO / ".cache/full"
 REPORTS = WORK / "reports"
 TESTS = "aionvme/tests"
 TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
+STATEFUL = f"{TESTS}/stateful"
 # What another Python may do otherwise, and CI has time for: the tests without a controller, and those of asyncio's
 # protocols and of the loop's end.
 ASYNCIO = (
@@ -63,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     """Run all of it, or CI's part, and show the table; return an exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.full", description=__doc__.partition("\n")[0])
     parser.add_argument("--ci", action="store_true", help="only what CI has time for")
+    parser.add_argument("--only", action="append", choices=parts(0), help="this part; may be given again")
     parser.add_argument("--repeat", type=int, default=20, metavar="N", help="runs of the flow tests")
     stage = parser.add_mutually_exclusive_group()
     stage.add_argument("--prepare", action="store_true", help="with --ci: only make what it needs")
@@ -76,18 +79,30 @@ def main(argv: Sequence[str]) -> int:
         other_pythons(table, newest_only=True)
         under_sanitizers(table, COMPILED, quick=True, built=options.prepared)
     else:
-        suite(table, f"Python {THIS}", Path(sys.executable), TIERS)
-        documented(table)
-        other_pythons(table, newest_only=False)
-        in_guests(table)
-        under_sanitizers(table, TIERS)
-        wheel.packaged(table, quick=False)
-        on_aarch64(table)
-        mistaken(table)
-        repeated(table, options.repeat)
-        fuzzed(table)
+        run = parts(options.repeat)
+        for part in options.only or run:
+            run[part](table)
     table.show()
     return 1 if table.failed else 0
+
+
+def parts(times: int) -> dict[str, Callable[[Table], None]]:
+    """What there is to run, in its order; the flow tests so many times."""
+    return {
+        "suite": lambda table: suite(table, f"Python {THIS}", Path(sys.executable), (*TIERS, STATEFUL)),
+        "documentation": documented,
+        "pythons": lambda table: other_pythons(table, newest_only=False),
+        "guests": in_guests,
+        "sanitizers": lambda table: under_sanitizers(table, TIERS),
+        "wheel": lambda table: wheel.packaged(table, quick=False),
+        "aarch64": lambda table: program(
+            table, "aarch64: accesses and barriers", "tools.aarch64", debian=True
+        ),
+        "mistakes": lambda table: program(table, "builds with a mistake", "tools.wrong"),
+        "soak": lambda table: program(table, "ten minutes of soak", "tools.soak"),
+        "fuzzing": fuzzed,
+        "repeated": lambda table: repeated(table, times),
+    }
 
 
 def prepare() -> int:
@@ -104,9 +119,7 @@ def fuzzed(table: Table) -> None:
     """Many more hostile devices and bytes than every change has time for."""
     more = {**os.environ, "AIONVME_FUZZ": "100"}
     suite(table, "fuzzing", Path(sys.executable), HOSTILE, environment=more, options=SLOWLY)
-    began = time.monotonic()
-    if problem := _run(sys.executable, "-m", "tools.fuzz", "--seconds", "600"):
-        table.broke("fuzzing, decoders by atheris", began, problem)
+    program(table, "fuzzing, decoders by atheris", "tools.fuzz", "--seconds", "600")
 
 
 def suite(
@@ -249,22 +262,15 @@ def _library(name: str) -> str:
     return str(Path(answer.stdout.strip()).resolve())
 
 
-def on_aarch64(table: Table) -> None:
-    """See that register accesses and barriers are right there."""
-    what, began = "aarch64: accesses and barriers", time.monotonic()
-    if not shutil.which("apt-get"):
+def program(table: Table, what: str, module: str, *words: str, debian: bool = False) -> None:
+    """Run one of our own that says by its exit status whether all is well."""
+    began = time.monotonic()
+    if debian and not shutil.which("apt-get"):
         table.left_out(what, "it takes Debian's packages")
-    elif problem := _run(sys.executable, "-m", "tools.aarch64"):
+    elif problem := _run(sys.executable, "-m", module, *words):
         table.broke(what, began, problem)
     else:
         table.add(what, began, Count(passed=1))
-
-
-def mistaken(table: Table) -> None:
-    """See that the random programs find a build with a mistake."""
-    began = time.monotonic()
-    if problem := _run(sys.executable, "-m", "tools.wrong"):
-        table.broke("builds with a mistake", began, problem)
 
 
 def repeated(table: Table, times: int) -> None:
