@@ -6,7 +6,7 @@ Knows neither loop nor task: when to do it, and whom to tell, is the queue pair'
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aionvme.errors import UsageError
