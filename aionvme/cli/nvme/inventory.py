@@ -114,9 +114,9 @@ def devices(host: Host, told: Iterable[Told]) -> dict[str, Any]:
 
 def subsystems(host: Host, told: Iterable[Told]) -> list[dict[str, Any]]:
     """nvme-cli's list-subsys: the host, its subsystems, and the controllers by which each is reached."""
-    found = [
-        _subsystem(folder) for folder in sorted((host.sys / "class/nvme-subsystem").glob("nvme-subsys*"))
-    ]
+    kernels = map(_subsystem, (host.sys / "class/nvme-subsystem").glob("nvme-subsys*"))
+    # In the order of their first controllers, as text: whatever the kernel numbered the subsystems.
+    found = sorted((each for each in kernels if each["Paths"]), key=lambda each: each["Paths"][0]["Name"])
     by_nqn = {each["NQN"]: each for each in found}
     for each in told:
         subsystem = by_nqn.get(each.data.subnqn)
@@ -130,7 +130,7 @@ def subsystems(host: Host, told: Iterable[Told]) -> list[dict[str, Any]]:
     # What nvme-cli calls the host is in its own files; it makes something up where there are none.
     nqn = _text(Path("/etc/nvme/hostnqn"))
     document: dict[str, Any] = {"HostNQN": nqn, "HostID": _text(Path("/etc/nvme/hostid"))}
-    return [document | {"Subsystems": [each for each in found if each["Paths"]]}]
+    return [document | {"Subsystems": found}]
 
 
 def _subsystem(folder: Path) -> dict[str, Any]:

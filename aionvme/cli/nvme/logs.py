@@ -165,12 +165,15 @@ async def endurance_log(
 
 
 @commands.add("ana-log", example="ana-log vfio-user:/run/ctrl")
-async def ana_log(call: Call) -> None:
+async def ana_log(
+    call: Call,
+    groups: Annotated[bool, switch("--groups", "-g", help="Without the namespaces of each.")] = False,
+) -> None:
     """Show by which state of asymmetric access each group of namespaces is reached."""
     from aionvme.cli.nvme.keys_logs import ana
     from aionvme.spec.opcodes import LogPageId
 
-    page = await call.ctrlr.get_log_page(LogPageId.ANA)
+    page = await call.ctrlr.get_log_page(LogPageId.ANA, lsp=int(groups))
     raw = page.encode()
     call.show(ana(raw, call.name), raw=raw, title="Asymmetric namespace access")
 
@@ -262,6 +265,10 @@ async def telemetry_log(
     ] = False,
     data_area: Annotated[int, value("--data-area", "-d", help="The last data area, 1 to 4.")] = 3,
     rae: RetainEvent = False,
+    mcda: Annotated[
+        int | None,
+        value("--mcda", "-m", help="Capture anew, up to this data area; 0 as many as the controller has."),
+    ] = None,
 ) -> None:
     """Save the telemetry log, which the vendor can read, to a file."""
     if output_file is None:
@@ -270,7 +277,8 @@ async def telemetry_log(
         output_file,
         controller=controller_init,
         area=data_area,
-        create=bool(host_generate),
+        create=bool(host_generate) or mcda is not None,
+        created_area=mcda or 0,
         retain_event=rae,
     )
     header = await call.follow(saving, "telemetry")
@@ -299,14 +307,41 @@ async def get_log(
     rae: RetainEvent = False,
     uuid_index: Annotated[int, value("--uuid-index", "-U", help="UUID index.")] = 0,
     csi: Annotated[int, value("--csi", "-y", help="I/O command set.")] = 0,
+    aen: Annotated[
+        int | None, value("--aen", "-a", help="What an asynchronous event gave, which has the log page in it.")
+    ] = None,
+    ot: Annotated[bool, switch("--ot", "-O", help="The offset is an index of the page's own.")] = False,
+    xfer_len: Annotated[
+        int | None,
+        value("--xfer-len", "-x", help="Bytes of each command; as many as fit, if not given.", parser=byte_count,
+              metavar="SIZE"),
+    ] = None,
 ) -> None:  # fmt: skip
     """Read any log page, in hexadecimal digits or as it is."""
+    if aen is not None:
+        log_id = aen >> 16 & 0xFF
     if log_id is None:
         raise UsageError("say which log page: --log-id NUM; `aionvme supported-log-pages` lists them")
-    raw = await read(
-        call, log_id, log_len or _known_bytes(call, log_id), nsid=nsid, offset=lpo, lsp=lsp, lsi=lsi,
-        retain_event=rae, uuid_index=uuid_index, csi=csi,
-    )  # fmt: skip
+    if xfer_len is not None and (not xfer_len or xfer_len % 4):
+        raise UsageError(f"--xfer-len is a number of bytes in dwords, not {xfer_len}")
+    options: dict[str, Any] = {"nsid": nsid, "lsp": lsp, "lsi": lsi, "uuid_index": uuid_index, "csi": csi}
+    nbytes = log_len or _known_bytes(call, log_id)
+    if ot:
+        raw = await _read_indexed(call, log_id, nbytes, offset=lpo, retain_event=rae, **options)
+    else:
+        raw = b""
+        piece = xfer_len or nbytes
+        for at in range(0, nbytes, piece):
+            # The last of them is the one that may let go of the event.
+            last = at + piece >= nbytes
+            raw += await read(
+                call,
+                log_id,
+                min(piece, nbytes - at),
+                offset=lpo + at,
+                retain_event=rae or not last,
+                **options,
+            )
     if call.human:
         from aionvme.cli import console
         from aionvme.cli.nvme.output import hex_dump
@@ -315,6 +350,16 @@ async def get_log(
         console.result(hex_dump(raw))
         return
     call.show({"log-id": log_id, "namespace-id": nsid, "data": raw.hex()}, raw=raw)
+
+
+async def _read_indexed(call: Call, lid: int, nbytes: int, **options: Any) -> bytes:
+    """By one command whose offset is an index (OT, bit 23 of dword 14; Base 2.0, 5.16)."""
+    from aionvme.spec import entries
+
+    sqe = entries.Sqe.decode(entries.get_log_page(lid, nbytes=nbytes, **options))
+    with call.ctrlr.dma_alloc(nbytes) as buf:
+        await call.ctrlr.admin_raw(sqe.replace(cdw14=sqe.cdw14 | 1 << 23).encode(), data=buf)
+        return bytes(buf)
 
 
 def _known_bytes(call: Call, lid: int) -> int:

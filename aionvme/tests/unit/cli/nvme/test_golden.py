@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("typer", reason="the command line is an extra")
 
-from aionvme.cli.nvme import keys_identify, keys_logs
+from aionvme.cli.nvme import keys_events, keys_identify, keys_logs
 from aionvme.cli.nvme.output import print_json
 from aionvme.spec.identify import IdentifyNamespace
-from aionvme.tests.unit.spec.golden import CONTROLLERS, ROOT, read_bytes
+from aionvme.tests.unit.spec.golden import CONTROLLERS, ROOT, read_bytes, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,3 +61,16 @@ def test_as_nvme_cli_has_it(
     """The document of captured bytes, printed, is the text that nvme-cli 2.16 printed of them."""
     print_json(document(read_bytes(controller, name)))
     assert capsys.readouterr().out == (ROOT / controller / f"{name}.json").read_text()
+
+
+def test_events_as_nvme_cli_has_them() -> None:
+    """An event of each type has nvme-cli's keys in its order, with its values; so has the header.
+
+    nvme-cli has a key for an event that is not supported, too, under which stands the name of another one.
+    """
+    raw, theirs = (read("nvme-cli-2.16", "persistent-event-log") for read in (read_bytes, read_json))
+    ours = json.loads(json.dumps(keys_events.persistent_events(raw)))
+    told = [(key, value) for key, value in theirs.items() if not key.startswith("bitmap_") or key in ours]
+    assert list(ours.items()) == told
+    for our, their in zip(ours["list_of_event_entries"], theirs["list_of_event_entries"], strict=True):
+        assert list(our) == list(their)
