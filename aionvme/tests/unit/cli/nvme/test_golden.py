@@ -68,8 +68,9 @@ def test_events_as_nvme_cli_has_them() -> None:
 
     nvme-cli has a key for an event that is not supported, too, under which stands the name of another one.
     """
-    raw, theirs = (read("nvme-cli-2.16", "persistent-event-log") for read in (read_bytes, read_json))
-    ours = json.loads(json.dumps(keys_events.persistent_events(raw)))
+    name = "nvme-cli-2.16", "persistent-event-log"
+    ours = json.loads(json.dumps(keys_events.persistent_events(read_bytes(*name))))
+    theirs = read_json(*name)
     told = [(key, value) for key, value in theirs.items() if not key.startswith("bitmap_") or key in ours]
     assert list(ours.items()) == told
     for our, their in zip(ours["list_of_event_entries"], theirs["list_of_event_entries"], strict=True):
