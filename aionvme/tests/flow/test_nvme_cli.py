@@ -96,6 +96,7 @@ SHOWN = [
     ("supported-log-pages", [], "0x02", "supported_logs", 1024),
     ("persistent-event-log", [], "event_type", "list_of_event_entries", None),
     ("persistent-event-log", ["-a", "1"], "event_type", "list_of_event_entries", None),
+    ("persistent-event-log", ["-a", "1", "-l", "1060"], "event_type", "list_of_event_entries", 1060),
     ("get-log", ["-i", "2"], "log-id:2", "data", 512),
     ("get-log", ["-i", "0x3", "-l", "0x40"], "log-id:3", "data", 64),
     ("get-log", ["-a", "0x00020102", "-x", "256"], "log-id:2", "data", 512),

@@ -75,3 +75,13 @@ def test_events_as_nvme_cli_has_them() -> None:
     assert list(ours.items()) == told
     for our, their in zip(ours["list_of_event_entries"], theirs["list_of_event_entries"], strict=True):
         assert list(our) == list(their)
+
+
+def test_a_part_of_the_events() -> None:
+    """Of the first bytes of the log there are the events that are whole in them, and the header as ever."""
+    raw = read_bytes("nvme-cli-2.16", "persistent-event-log")
+    whole = keys_events.persistent_events(raw)
+    for nbytes, count in ((512, 0), (1047, 0), (1048, 1), (1090, 1), (1094, 2)):
+        part = keys_events.persistent_events(raw[:nbytes])
+        assert part.pop("list_of_event_entries") == whole["list_of_event_entries"][:count]
+        assert part == {key: whole[key] for key in part}
