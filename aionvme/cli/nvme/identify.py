@@ -10,7 +10,7 @@ from aionvme.spec import entries
 from aionvme.spec.identify import IdentifyNamespace
 from aionvme.spec.opcodes import Cns, CommandSet
 
-__all__ = ["commands"]
+__all__ = ["VendorSpecific", "commands", "read", "vendor_part"]
 
 commands = Commands("Identify")
 
@@ -33,7 +33,8 @@ async def read(
         return bytes(buf)
 
 
-def _vendor_part(call: Call, data: bytes, wanted: bool) -> None:
+def vendor_part(call: Call, data: bytes, wanted: bool) -> None:
+    """What the vendor has in a structure, dumped for a person who wants it."""
     if wanted and call.human:
         from aionvme.cli import console
         from aionvme.cli.nvme.output import hex_dump
@@ -42,17 +43,17 @@ def _vendor_part(call: Call, data: bytes, wanted: bool) -> None:
         console.result(hex_dump(data))
 
 
-_VendorSpecific = Annotated[bool, switch("--vendor-specific", "-V", help="Dump the vendor's own part.")]
+VendorSpecific = Annotated[bool, switch("--vendor-specific", "-V", help="Dump the vendor's own part.")]
 
 
 @commands.add("id-ctrl", example="id-ctrl mock: -H")
-async def id_ctrl(call: Call, vendor_specific: _VendorSpecific = False) -> None:
+async def id_ctrl(call: Call, vendor_specific: VendorSpecific = False) -> None:
     """Show Identify Controller: who made it, and what it can do."""
     from aionvme.cli.nvme.keys_identify import CONTROLLER
 
     raw = await read(call, Cns.CONTROLLER)
     call.show(CONTROLLER.document(raw), raw=raw, title="Identify Controller")
-    _vendor_part(call, raw[3072:], vendor_specific)
+    vendor_part(call, raw[3072:], vendor_specific)
 
 
 @commands.add("id-ns", example="id-ns mock: -n 1 -o json")
@@ -62,7 +63,7 @@ async def id_ns(
     force: Annotated[
         bool, switch("--force", help="A namespace that is allocated will do, attached or not.")
     ] = False,
-    vendor_specific: _VendorSpecific = False,
+    vendor_specific: VendorSpecific = False,
 ) -> None:
     """Show Identify Namespace: size, formats, protection; of FFFFFFFFh what all namespaces have in common."""
     from aionvme.cli.nvme.keys_identify import NAMESPACE, verbose_formats
@@ -73,7 +74,7 @@ async def id_ns(
     if call.detail and not call.human:
         document["lbafs"] = verbose_formats(raw)
     call.show(document, raw=raw, title=f"Identify Namespace {nsid}")
-    _vendor_part(call, raw[384:], vendor_specific)
+    vendor_part(call, raw[384:], vendor_specific)
 
 
 @commands.add("list-ns", example="list-ns mock:?namespaces=2")

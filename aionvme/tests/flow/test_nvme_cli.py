@@ -126,6 +126,15 @@ def test_each_shows(run: Run, name: str, words: list[str], line: str, key: str, 
         assert len(run(name, MOCK, *words, "-b").out) == nbytes
 
 
+def test_identify_of_intel(run: Run) -> None:
+    """Intel's id-ctrl has the vendor's part behind all that id-ctrl shows, of any controller."""
+    common = run("id-ctrl", INTEL, "-o", "json").json
+    found = run("intel", "id-ctrl", INTEL, "-o", "json").json
+    assert (found.pop("health"), found.pop("ww")) == ("healthy", "0" * 16)
+    assert common.items() <= found.items()
+    assert len(run("intel", "id-ctrl", INTEL, "-b").out) == 4096
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("typer", reason="the command line is an extra")
 
-from aionvme.cli.nvme import keys_events, keys_identify, keys_logs
+from aionvme.cli.nvme import keys_events, keys_identify, keys_intel, keys_logs
 from aionvme.cli.nvme.output import print_json
 from aionvme.spec.identify import IdentifyNamespace
 from aionvme.tests.unit.spec.golden import CONTROLLERS, ROOT, read_bytes, read_json
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QEMU, SPDK = CONTROLLERS
+MADE = "nvme-cli-2.16"
 # What nvme-cli called the controller whose pages it read.
 NAME = "nvme0"
 
@@ -49,6 +50,7 @@ CAPTURES: list[tuple[str, str, Callable[[bytes], Any]]] = [
         for each in CONTROLLERS
     ),
     (QEMU, "endurance-log", keys_logs.ENDURANCE.document),
+    (MADE, "intel-id-ctrl", keys_intel.controller),
 ]
 
 
@@ -68,7 +70,7 @@ def test_events_as_nvme_cli_has_them() -> None:
 
     nvme-cli has a key for an event that is not supported, too, under which stands the name of another one.
     """
-    name = "nvme-cli-2.16", "persistent-event-log"
+    name = MADE, "persistent-event-log"
     ours = json.loads(json.dumps(keys_events.persistent_events(read_bytes(*name))))
     theirs = read_json(*name)
     told = [(key, value) for key, value in theirs.items() if not key.startswith("bitmap_") or key in ours]
@@ -79,7 +81,7 @@ def test_events_as_nvme_cli_has_them() -> None:
 
 def test_a_part_of_the_events() -> None:
     """Of the first bytes of the log there are the events that are whole in them, and the header as ever."""
-    raw = read_bytes("nvme-cli-2.16", "persistent-event-log")
+    raw = read_bytes(MADE, "persistent-event-log")
     whole = keys_events.persistent_events(raw)
     for nbytes, count in ((512, 0), (1047, 0), (1048, 1), (1090, 1), (1094, 2)):
         part = keys_events.persistent_events(raw[:nbytes])
