@@ -160,6 +160,9 @@ def test_lists_are_those_of_nvme_cli(block512: NvmeFunction) -> None:
     ]
     our_subsystems = _list("list-subsys")[0]["Subsystems"]
     found += _differences(their_subsystems[0]["Subsystems"], our_subsystems, "list-subsys")
+    detailed = (_nvme("list", "-v"), _list("list", "-v"))
+    theirs, ours = (each["Devices"][0]["Subsystems"] for each in detailed)
+    found += _differences(theirs, ours, "list -v")
     assert not found, f"{_version()}: " + "\n".join(found)
 
 
