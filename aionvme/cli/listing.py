@@ -85,14 +85,19 @@ def _namespace_row(device: dict[str, Any]) -> tuple[str, ...]:
 
 
 def list_subsys(
-    ctx: typer.Context, addresses: _Addresses = None, output_format: FormatOption = Output.NORMAL
+    ctx: typer.Context,
+    addresses: _Addresses = None,
+    output_format: FormatOption = Output.NORMAL,
+    verbose: Annotated[
+        bool, switch("--verbose", "-v", help="With -o json: what each subsystem is, too.")
+    ] = False,
 ) -> None:
     """List NVM subsystems, and the controllers by which each is reached."""
     from aionvme.cli.nvme import inventory, output
 
     host = ctx.find_object(Host) or Host()
     told = aionvme.run(inventory.told_of(addresses)) if addresses else []
-    document = inventory.subsystems(host, told)
+    document = inventory.subsystems(host, told, detail=verbose)
     if output_format != Output.NORMAL:
         output.print_document(document, output_format)
         return

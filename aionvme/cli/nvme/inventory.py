@@ -56,6 +56,11 @@ class Told:
             for nsid, ns in self.namespaces.items()
         ]
 
+    def details(self) -> dict[str, Any]:
+        """What its subsystem is, as list-subsys has it with -v; no policy chooses between its controllers here."""
+        model, serial, firmware = (text.strip() for text in (self.data.mn, self.data.sn, self.data.fr))
+        return {"Model": model, "Serial": serial, "Firmware": firmware, "IOPolicy": "", "Type": "nvm"}
+
     def detailed(self) -> dict[str, Any]:
         """Its subsystem, as the list with -v has it."""
         controller = {
@@ -214,14 +219,21 @@ def _this_host() -> dict[str, Any]:
     return {"HostNQN": _text(Path("/etc/nvme/hostnqn")), "HostID": _text(Path("/etc/nvme/hostid"))}
 
 
-def subsystems(host: Host, told: Iterable[Told]) -> list[dict[str, Any]]:
-    """nvme-cli's list-subsys: the host, its subsystems, and the controllers by which each is reached."""
-    found = [_subsystem(folder) for folder in _subsystem_folders(host)]
+def subsystems(host: Host, told: Iterable[Told], *, detail: bool = False) -> list[dict[str, Any]]:
+    """nvme-cli's list-subsys: the host, its subsystems, and the controllers by which each is reached.
+
+    Args:
+        host: Whose.
+        told: Controllers that were connected to.
+        detail: As with -v: what each subsystem is, too.
+    """
+    found = [_subsystem(folder, detail) for folder in _subsystem_folders(host)]
     by_nqn = {each["NQN"]: each for each in found}
     for each in told:
         subsystem = by_nqn.get(each.data.subnqn)
         if subsystem is None:
-            subsystem = {"Name": each.data.subnqn or each.address, "NQN": each.data.subnqn, "Paths": []}
+            subsystem = {"Name": each.data.subnqn or each.address, "NQN": each.data.subnqn}
+            subsystem |= (each.details() if detail else {}) | {"Paths": []}
             by_nqn[each.data.subnqn] = subsystem
             found.append(subsystem)
         subsystem["Paths"].append(
@@ -230,10 +242,21 @@ def subsystems(host: Host, told: Iterable[Told]) -> list[dict[str, Any]]:
     return [_this_host() | {"Subsystems": found}]
 
 
-def _subsystem(folder: Path) -> dict[str, Any]:
+# Keys of a subsystem with -v, and the files that have them.
+_DETAILS = {
+    "Model": "model",
+    "Serial": "serial",
+    "Firmware": "firmware_rev",
+    "IOPolicy": "iopolicy",
+    "Type": "subsystype",
+}
+
+
+def _subsystem(folder: Path, detail: bool) -> dict[str, Any]:
     return {
         "Name": folder.name,
         "NQN": _text(folder / "subsysnqn"),
+        **({key: _text(folder / name) for key, name in _DETAILS.items()} if detail else {}),
         "Paths": [
             {
                 "Name": path.name,

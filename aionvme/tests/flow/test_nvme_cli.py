@@ -161,6 +161,10 @@ def test_lists(run: Run) -> None:
     (host,) = run("list-subsys", MOCK, "-o", "json").json
     assert [path["Name"] for path in host["Subsystems"][-1]["Paths"]] == [MOCK]
     assert "NQN=" in run("list-subsys", MOCK).text
+    (host,) = run("list-subsys", MOCK, "-v", "-o", "json").json
+    assert host["Subsystems"][-1]["Serial"] == "SERIAL"
+    (host,) = run("list", MOCK, "-v", "-o", "json").json["Devices"]
+    assert host["Subsystems"][-1]["Controllers"][0]["Namespaces"][0]["PhysicalSize"] == 64 << 20
     (page,) = run("effects-log", MOCK, "-o", "json").json
     assert "ACS_6 (Identify)" in page["admin_cmd_set"]
     assert list(page["io_cmd_set"])[:3] == ["IOCS_0 (Flush)", "IOCS_1 (Write)", "IOCS_2 (Read)"]

@@ -152,14 +152,15 @@ def test_lists_are_those_of_nvme_cli(block512: NvmeFunction) -> None:
     """List and list-subsys tell of the kernel's controllers what nvme-cli tells."""
     block_device(block512)
     their_list, their_subsystems = _nvme("list"), _nvme("list-subsys")
+    their_details = _nvme("list-subsys", "-v")
     ours = {entry["DevicePath"]: entry for entry in _list("list")["Devices"]}
     found = [
         line
         for entry in their_list["Devices"]
         for line in _differences(entry, ours.get(entry["DevicePath"]), "list")
     ]
-    our_subsystems = _list("list-subsys")[0]["Subsystems"]
-    found += _differences(their_subsystems[0]["Subsystems"], our_subsystems, "list-subsys")
+    for words, theirs in ((("list-subsys",), their_subsystems), (("list-subsys", "-v"), their_details)):
+        found += _differences(theirs[0]["Subsystems"], _list(*words)[0]["Subsystems"], " ".join(words))
     detailed = (_nvme("list", "-v"), _list("list", "-v"))
     theirs, ours = (each["Devices"][0]["Subsystems"] for each in detailed)
     found += _differences(theirs, ours, "list -v")

@@ -61,6 +61,13 @@ def test_list_subsys(run: Run, machine: FakeMachine) -> None:
     (host,) = json.loads(run("list-subsys", "-o", "json").out)
     path = {"Name": "nvme4", "Transport": "pcie", "Address": "0000:01:00.0", "State": "live"}
     assert host["Subsystems"] == [{"Name": "nvme-subsys3", "NQN": "nqn.a", "Paths": [path]}]
+    _write(
+        folder,
+        {"model": "MN", "serial": "SN", "firmware_rev": "1.0", "iopolicy": "numa", "subsystype": "nvm"},
+    )
+    (host,) = json.loads(run("list-subsys", "-v", "-o", "json").out)
+    told = {"Model": "MN", "Serial": "SN", "Firmware": "1.0", "IOPolicy": "numa", "Type": "nvm"}
+    assert host["Subsystems"] == [{"Name": "nvme-subsys3", "NQN": "nqn.a", **told, "Paths": [path]}]
     assert run("list-subsys").out.splitlines() == [
         "nvme-subsys3 - NQN=nqn.a",
         " +- nvme4 pcie 0000:01:00.0 live",

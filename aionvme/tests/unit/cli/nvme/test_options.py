@@ -28,7 +28,6 @@ NOT_HERE = {
     "copy sopts": "the driver's copy has no options of a range",
     "copy dir-type": "the driver's copy has no directive",
     "copy dir-spec": "the driver's copy has no directive",
-    "list-subsys verbose": "nvme-cli's JSON is another one then",
     **{
         f"{name} {option}": "it reads files of the kernel's, and sends the kernel's controllers nothing"
         for name in ("list", "list-subsys")
