@@ -10,9 +10,17 @@ import pytest
 
 pytest.importorskip("typer", reason="the command line is an extra")
 
-from aionvme.cli.nvme import keys_events, keys_identify, keys_intel, keys_logs
+from aionvme.cli.nvme import (
+    keys_events,
+    keys_identify,
+    keys_intel,
+    keys_logs,
+    keys_registers,
+    keys_registers_told,
+)
 from aionvme.cli.nvme.output import print_json
 from aionvme.spec.identify import IdentifyNamespace
+from aionvme.spec.registers import Reg
 from aionvme.tests.unit.spec.golden import CONTROLLERS, ROOT, read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -87,3 +95,21 @@ def test_a_part_of_the_events() -> None:
         part = keys_events.persistent_events(raw[:nbytes])
         assert part.pop("list_of_event_entries") == whole["list_of_event_entries"][:count]
         assert part == {key: whole[key] for key in part}
+
+
+def test_registers_as_nvme_cli_tells_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the same values of the registers there is the text that nvme-cli prints with -v."""
+    values = {Reg[name.upper()]: value for name, value in read_json(MADE, "show-regs").items()}
+    print_json(keys_registers.told_document(values))
+    assert capsys.readouterr().out == (ROOT / MADE / "show-regs-v.json").read_text()
+
+
+def test_registers_of_a_memory_buffer() -> None:
+    """A controller memory buffer is told of where there is one: CMBSZ says that for CMBLOC."""
+    there = {Reg.CMBLOC: 0x1A2, Reg.CMBSZ: 0x10019}
+    location, size = (keys_registers_told.told(reg, there) for reg in there)
+    assert (location["cmbloc"], location["Base Indicator Register (BIR)"]) == ("1a2", "0x2")
+    assert location["CMB Data Pointer Mixed Locations Support (CDPMLS)"] == "Not enforced"
+    assert (size["Size (SZ)"], size["Size Units (SZU)"]) == (16, "4 KB")
+    gone = keys_registers_told.told(Reg.CMBLOC, there | {Reg.CMBSZ: 0})
+    assert gone == {"cmbloc": "1a2", "Result": "Controller Memory Buffer feature is not supported"}
