@@ -37,6 +37,7 @@ class TelemetryCommands(PersistentEventCommands):
         controller: bool = False,
         area: int = 3,
         create: bool = True,
+        created_area: int = 0,
         retain_event: bool = False,
         timeout: float | None = None,
     ) -> Operation[TelemetryHeader]:
@@ -54,6 +55,7 @@ class TelemetryCommands(PersistentEventCommands):
             area: Last data area that is written, 1 to 4. Area 4 is filled only once the host has said that it knows it
                 (Host Behavior Support, ETDAS).
             create: Has the controller capture its state anew. Of the host's log only.
+            created_area: The last data area that it is to create then, 1 to 4; 0 as it chooses (Base 2.1, 5.1.12.1.8).
             retain_event: The controller keeps the log that it initiated, and its event, although it was read.
             timeout: Seconds for each command; 0 for none, None for the controller's `admin_timeout`.
 
@@ -64,8 +66,9 @@ class TelemetryCommands(PersistentEventCommands):
             OSError: The file could not be written.
         """
         return self.submit_save_telemetry(
-            file, controller=controller, area=area, create=create, retain_event=retain_event, timeout=timeout
-        )
+            file, controller=controller, area=area, create=create, created_area=created_area,
+            retain_event=retain_event, timeout=timeout,
+        )  # fmt: skip
 
     def submit_save_telemetry(
         self,
@@ -76,12 +79,14 @@ class TelemetryCommands(PersistentEventCommands):
         controller: bool = False,
         area: int = 3,
         create: bool = True,
+        created_area: int = 0,
         retain_event: bool = False,
         timeout: float | None = None,
     ) -> Operation[TelemetryHeader]:
         """`save_telemetry` with a callback, called once at the end."""
         self._admin.check_open()
         check_range("area", area, 1, 4)
+        check_range("created_area", created_area, 0, 4)
         self._check_telemetry(area)
         if not isinstance(file, (str, os.PathLike)) and not hasattr(file, "write"):
             raise TypeError(f"file is a path or a file to write to, not {type(file).__name__}")
@@ -89,7 +94,8 @@ class TelemetryCommands(PersistentEventCommands):
         # Reading the controller's log without retaining its event lets the controller drop it.
         ask = Ask(lid=lid, retain_event=retain_event or not controller, timeout=timeout)
         reporter = Reporter()
-        coro = self._save(file, ask, area, create and not controller, reporter)
+        lsp = CREATE_TELEMETRY | created_area << 1 if create and not controller else 0
+        coro = self._save(file, ask, area, lsp, reporter)
         return self._operation("telemetry", coro, cb_fn, cb_arg, reporter)
 
     def _check_telemetry(self, area: int) -> None:
@@ -104,14 +110,14 @@ class TelemetryCommands(PersistentEventCommands):
                 raise UsageError(f"the controller has no {what} (LPA bit {bit} in Identify Controller is 0)")
 
     async def _save(
-        self, file: str | os.PathLike[str] | IO[bytes], ask: Ask, area: int, create: bool, reporter: Reporter
+        self, file: str | os.PathLike[str] | IO[bytes], ask: Ask, area: int, lsp: int, reporter: Reporter
     ) -> TelemetryHeader:
         if not isinstance(file, (str, os.PathLike)):
-            return await self._copy(file.write, ask, area, create, reporter)
+            return await self._copy(file.write, ask, area, lsp, reporter)
         part = _Part(os.fspath(file))
         try:
             await run_to_end(_in_thread(part.open))
-            header = await self._copy(part.write, ask, area, create, reporter)
+            header = await self._copy(part.write, ask, area, lsp, reporter)
         except BaseException:
             await run_to_end(_in_thread(part.drop))
             raise
@@ -119,10 +125,9 @@ class TelemetryCommands(PersistentEventCommands):
         return header
 
     async def _copy(
-        self, write: Callable[[Buffer], object], ask: Ask, area: int, create: bool, reporter: Reporter
+        self, write: Callable[[Buffer], object], ask: Ask, area: int, lsp: int, reporter: Reporter
     ) -> TelemetryHeader:
-        asked = attrs.evolve(ask, lsp=CREATE_TELEMETRY) if create else ask
-        head = await self._read_one(asked, 0, TELEMETRY_BLOCK, True)
+        head = await self._read_one(attrs.evolve(ask, lsp=lsp), 0, TELEMETRY_BLOCK, True)
         header = TelemetryHeader.decode(head)
         await _in_thread(write, head)
         blocks = header.last_block(area) * TELEMETRY_BLOCK

@@ -8,7 +8,7 @@ import typer
 
 import aionvme
 from aionvme.cli import console
-from aionvme.cli.nvme.options import FormatOption, Output
+from aionvme.cli.nvme.options import FormatOption, Output, switch
 from aionvme.cli.standing import standing
 from aionvme.pci.discovery import discover
 from aionvme.pci.host import Host
@@ -33,6 +33,10 @@ def list_(
     ctx: typer.Context,
     addresses: _Addresses = None,
     output_format: FormatOption = Output.NORMAL,
+    verbose: Annotated[
+        bool,
+        switch("--verbose", "-v", help="With -o json: subsystems, and controllers and namespaces of each."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Print JSON of who has each function, and how.")
     ] = False,
@@ -44,7 +48,7 @@ def list_(
     """
     host = ctx.find_object(Host) or Host()
     if output_format != Output.NORMAL or addresses:
-        _list_namespaces(host, addresses or [], output_format)
+        _list_namespaces(host, addresses or [], output_format, verbose)
         return
     found = [standing(device, host) for device in discover(host.sys)]
     if as_json:
@@ -56,7 +60,7 @@ def list_(
         console.note("The mock controller is always there: run `aionvme hello mock:`")
 
 
-def _list_namespaces(host: Host, addresses: list[str], output_format: Output) -> None:
+def _list_namespaces(host: Host, addresses: list[str], output_format: Output, verbose: bool) -> None:
     from aionvme.cli.nvme import inventory, output
 
     told = aionvme.run(inventory.told_of(addresses)) if addresses else []
@@ -64,7 +68,7 @@ def _list_namespaces(host: Host, addresses: list[str], output_format: Output) ->
     if output_format == Output.NORMAL:
         console.table(_NAMESPACES, [_namespace_row(each) for each in document["Devices"]])
     else:
-        output.print_document(document, output_format)
+        output.print_document(inventory.detailed(host, told) if verbose else document, output_format)
 
 
 def _namespace_row(device: dict[str, Any]) -> tuple[str, ...]:
@@ -81,14 +85,19 @@ def _namespace_row(device: dict[str, Any]) -> tuple[str, ...]:
 
 
 def list_subsys(
-    ctx: typer.Context, addresses: _Addresses = None, output_format: FormatOption = Output.NORMAL
+    ctx: typer.Context,
+    addresses: _Addresses = None,
+    output_format: FormatOption = Output.NORMAL,
+    verbose: Annotated[
+        bool, switch("--verbose", "-v", help="With -o json: what each subsystem is, too.")
+    ] = False,
 ) -> None:
     """List NVM subsystems, and the controllers by which each is reached."""
     from aionvme.cli.nvme import inventory, output
 
     host = ctx.find_object(Host) or Host()
     told = aionvme.run(inventory.told_of(addresses)) if addresses else []
-    document = inventory.subsystems(host, told)
+    document = inventory.subsystems(host, told, detail=verbose)
     if output_format != Output.NORMAL:
         output.print_document(document, output_format)
         return

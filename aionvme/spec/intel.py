@@ -31,6 +31,21 @@ class IntelLogPageId(IntEnum):
     MARKETING_NAME = 0xDD
 
 
+class IntelController(Structure, size=90):
+    """The vendor's part of Identify Controller, from byte 3072 on (nvme-cli's intel-nvme.c, nvme_vu_id_ctrl_field)."""
+
+    ss: int = u8(3, "Smart status")
+    health: str = ascii_text(4, 20, "State of health; empty for healthy")
+    cls: int = u8(24, "Current link speed")
+    nlw: int = u8(25, "Negotiated link width")
+    scap: int = u8(26, "Sanitize capabilities")
+    sstat: int = u8(27, "Sanitize status")
+    bl: str = ascii_text(28, 8, "Boot loader version")
+    ww: int = u64(74, "World wide name")
+    mic_bl: str = ascii_text(82, 4, "Boot loader version of the microcontroller")
+    mic_fw: str = ascii_text(86, 4, "Firmware version of the microcontroller")
+
+
 class IntelLogDirectory(Structure, size=512):
     """Which log pages there are, page C0h: two bytes for each identifier, a length that is 0 for no such page."""
 

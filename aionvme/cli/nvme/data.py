@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
@@ -13,6 +12,7 @@ from aionvme.cli.nvme import acting
 from aionvme.cli.nvme.acting import LongForce, LongTimeout, check_can_ask, may_destroy, timed
 from aionvme.cli.nvme.frame import Call, Commands
 from aionvme.cli.nvme.options import (
+    BlockCount,
     DataFile,
     DataSize,
     MetadataFile,
@@ -37,10 +37,9 @@ commands = Commands("Blocks")
 
 _MOST_BLOCKS = 1 << 16
 PRINFO_SHIFT = 26
+# Write Zeroes of a whole namespace, in dword 12 (NVM Command Set 1.1, 3.3.8).
+_NSZ = 23
 
-_Count = Annotated[
-    int | None, value("--block-count", "-c", help="Number of logical blocks, 0's based: 0 is one block.")
-]
 RefTag = Annotated[
     int | None, value("--ref-tag", "-r", help="Reference tag of the first block.", parser=byte_count)
 ]
@@ -48,8 +47,6 @@ AppTag = Annotated[int, value("--app-tag", "-a", help="Application tag.")]
 AppMask = Annotated[
     int, value("--app-tag-mask", "-m", help="The bits of the application tag that are checked.")
 ]
-_StorageTag = Annotated[int, value("--storage-tag", "-g", help="Storage tag.", parser=byte_count)]
-_StorageCheck = Annotated[bool, switch("--storage-tag-check", "-C", help="Check the storage tag.")]
 _PrInfo = Annotated[
     int,
     value(
@@ -60,71 +57,119 @@ _PrInfo = Annotated[
 ]
 Retry = Annotated[bool, switch("--limited-retry", "-l", help="Give up early.")]
 Fua = Annotated[bool, switch("--force-unit-access", "-f", help="To or from the medium, past any cache.")]
-_Show = Annotated[bool, switch("--show-command", "-V", help="Show the command first.")]
-_Dry = Annotated[bool, switch("--dry-run", "-w", help="Show the command, and do not send it.")]
-_Latency = Annotated[bool, switch("--latency", "-t", help="Say how long it took.")]
+
+
+def _storage_tag(letter: str) -> Any:
+    return value("--storage-tag", letter, help="Storage tag.", parser=byte_count)
+
+
+_StorageCheck = Annotated[bool, switch("--storage-tag-check", "-C", help="Check the storage tag.")]
+DirType = Annotated[int, value("--dir-type", "-T", help="Directive type.")]
+DirSpec = Annotated[int, value("--dir-spec", "-S", help="Directive specific.")]
 
 
 @attrs.frozen(kw_only=True)
 class _Transfer:
-    """What Read, Write and Compare are told."""
+    """What Read, Write and Compare are told; not each option means something to each of them."""
 
-    opcode: int
-    nsid: int | None
-    lba: int
-    count: int | None
-    data_size: int | None
-    metadata_size: int | None
-    metadata_file: Path | None
-    flags: int
-    tags: dict[str, Any]
-    dtype: int
-    dspec: int
-    dsm: int
-    show: bool
-    dry_run: bool
-    latency: bool
+    nsid: NamespaceId = None
+    start_block: StartBlock = 0
+    block_count: Annotated[
+        int | None,
+        value("--block-count", "-c", help="Number of logical blocks, 0's based: 0 is one block."),
+    ] = None
+    block_size: Annotated[
+        int | None,
+        value("--block-size", "-b", help="Bytes of a block; that of the namespace.", parser=byte_count),
+    ] = None
+    data_size: DataSize = None
+    metadata_size: MetadataSize = None
+    ref_tag: RefTag = None
+    data: DataFile = None
+    metadata: MetadataFile = None
+    prinfo: _PrInfo = 0
+    app_tag_mask: AppMask = 0
+    app_tag: AppTag = 0
+    storage_tag: Annotated[int, _storage_tag("-g")] = 0
+    limited_retry: Retry = False
+    force_unit_access: Fua = False
+    storage_tag_check: _StorageCheck = False
+    dir_type: DirType = 0
+    dir_spec: DirSpec = 0
+    dsm: Annotated[int, value("--dsm", "-D", help="Dataset management hints, 8 bits.")] = 0
+    show_command: Annotated[bool, switch("--show-command", "-V", help="Show the command first.")] = False
+    dry_run: Annotated[bool, switch("--dry-run", "-w", help="Show the command, and do not send it.")] = False
+    latency: Annotated[bool, switch("--latency", "-t", help="Say how long it took.")] = False
+    force: LongForce = False
+    timeout: LongTimeout = None
+    raw_binary: acting.OwnB = False
 
     @property
-    def name(self) -> str:
-        """The sub-command."""
-        return NvmOpcode(self.opcode).name.lower()
+    def flags(self) -> int:
+        """The `IoFlags`."""
+        return flags_of(self.prinfo, self.limited_retry, self.force_unit_access, self.storage_tag_check)
 
     def unit(self, ns: Namespace) -> int:
         """Bytes of a block as it is transferred (NVM Command Set 1.0, 5.2.2)."""
+        if self.block_size not in (None, ns.block_size):
+            raise UsageError(f"--block-size: namespace {ns.nsid} has blocks of {ns.block_size} bytes")
         stripped = self.flags & IoFlags.PRACT and ns.pi_type and ns.metadata_size == ns.pi_size
         return ns.block_size + (ns.metadata_size if ns.extended and not stripped else 0)
 
     def blocks(self, ns: Namespace) -> int:
         """How many."""
-        if self.count is not None:
-            return self.count + 1
+        if self.block_count is not None:
+            return self.block_count + 1
         assert self.data_size is not None
         return -(-self.data_size // self.unit(ns))
 
-    def check(self) -> None:
+    def check(self, name: str) -> None:
         """What can be said before there is a controller."""
-        if self.count is None and not self.data_size:
-            raise UsageError(f"{self.name}: data size not provided: give -z, or -c with a number of blocks")
-        if self.count is not None and self.count >= _MOST_BLOCKS:
-            raise UsageError(f"{self.name}: --block-count is 0's based, at most {_MOST_BLOCKS - 1}")
+        if self.block_count is None and not self.data_size:
+            raise UsageError(f"{name}: data size not provided: give -z, or -c with a number of blocks")
+        if self.block_count is not None and self.block_count >= _MOST_BLOCKS:
+            raise UsageError(f"{name}: --block-count is 0's based, at most {_MOST_BLOCKS - 1}")
+        # That they are some, too, is said here and not once there is a controller.
+        assert self.flags >= 0
 
-    def show_fields(self, ns: Namespace) -> None:
+    def show_fields(self, opcode: NvmOpcode, ns: Namespace) -> None:
         """The command as nvme-cli shows it."""
         acting.fields(
             [
-                ("opcode", self.opcode, "02x"),
+                ("opcode", opcode, "02x"),
                 ("nsid", ns.nsid, "02x"),
                 ("flags", 0, "02x"),
-                ("control", (self.flags >> 16 | self.dtype << 4) & 0xFFFF, "04x"),
+                ("control", (self.flags >> 16 | self.dir_type << 4) & 0xFFFF, "04x"),
                 ("nblocks", self.blocks(ns) - 1, "04x"),
-                ("slba", self.lba, "x"),
-                ("dsmgmt", self.dspec << 16 | self.dsm, "08x"),
-                ("reftag", self.tags["ref_tag"] or 0, "x"),
-                ("apptag", self.tags["app_tag"], "04x"),
-                ("appmask", self.tags["app_mask"], "04x"),
+                ("slba", self.start_block, "x"),
+                ("dsmgmt", self.dir_spec << 16 | self.dsm, "08x"),
+                ("reftag", self.ref_tag or 0, "x"),
+                ("apptag", self.app_tag, "04x"),
+                ("appmask", self.app_tag_mask, "04x"),
             ]
         )
+
+
+@attrs.frozen(kw_only=True)
+class _Checks:
+    """What Write Zeroes and Verify are told."""
+
+    nsid: NamespaceId = None
+    start_block: StartBlock = 0
+    block_count: BlockCount = 0
+    limited_retry: Retry = False
+    force_unit_access: Fua = False
+    prinfo: _PrInfo = 0
+    ref_tag: RefTag = None
+    app_tag_mask: AppMask = 0
+    app_tag: AppTag = 0
+    storage_tag: Annotated[int, _storage_tag("-S")] = 0
+    storage_tag_check: _StorageCheck = False
+
+    @property
+    def flags(self) -> int:
+        """The `IoFlags`."""
+        return flags_of(self.prinfo, self.limited_retry, self.force_unit_access, self.storage_tag_check)
 
 
 def flags_of(prinfo: int, limited_retry: bool, force_unit_access: bool, storage_tag_check: bool) -> int:
@@ -137,27 +182,29 @@ def flags_of(prinfo: int, limited_retry: bool, force_unit_access: bool, storage_
     return flags | (IoFlags.STORAGE_TAG_CHECK if storage_tag_check else 0)
 
 
-def _tags(ref_tag: int | None, app_tag: int, app_tag_mask: int, storage_tag: int) -> dict[str, Any]:
+def _tags(told: _Transfer | _Checks) -> dict[str, Any]:
     return {
-        "ref_tag": ref_tag,
-        "app_tag": app_tag,
-        "app_mask": app_tag_mask,
-        "storage_tag": storage_tag,
+        "ref_tag": told.ref_tag,
+        "app_tag": told.app_tag,
+        "app_mask": told.app_tag_mask,
+        "storage_tag": told.storage_tag,
     }
 
 
-async def _transfer(call: Call, told: _Transfer, source: bytes | None) -> tuple[bytes, bytes]:
+async def _transfer(
+    call: Call, opcode: NvmOpcode, told: _Transfer, source: bytes | None
+) -> tuple[bytes, bytes]:
     """Executes it; the data and the metadata that it moved."""
     ns = call.namespace(told.nsid)
-    if told.show or told.dry_run:
-        told.show_fields(ns)
+    if told.show_command or told.dry_run:
+        told.show_fields(opcode, ns)
     if told.dry_run:
         return b"", b""
     nblocks = told.blocks(ns)
     nbytes = nblocks * told.unit(ns)
     if told.data_size is not None and told.data_size < nbytes:
         console.note(f"Rounding data size to fit block count ({nbytes} bytes)")
-    wanted = told.metadata_size is not None or told.metadata_file is not None
+    wanted = told.metadata_size is not None or told.metadata is not None
     with call.ctrlr.dma_alloc(nbytes) as buf:
         view = memoryview(buf)
         if source is not None:
@@ -166,172 +213,81 @@ async def _transfer(call: Call, told: _Transfer, source: bytes | None) -> tuple[
         if wanted and ns.metadata_size and not ns.extended:
             metadata = call.ctrlr.dma_alloc(nblocks * ns.metadata_size)
             if source is not None:
-                memoryview(metadata)[:] = acting.read_input(told.metadata_file, nblocks * ns.metadata_size)
+                memoryview(metadata)[:] = acting.read_input(told.metadata, nblocks * ns.metadata_size)
         async with call.ctrlr.alloc_io_qpair() as qp:
             begun = time.perf_counter_ns()
-            await _send(qp, told, ns, buf, nblocks, metadata)
+            await _send(qp, opcode, told, ns, buf, nblocks, metadata)
             taken = (time.perf_counter_ns() - begun) // 1000
         if told.latency:
-            console.note(f" latency: {told.name}: {taken} us")
+            console.note(f" latency: {opcode.name.lower()}: {taken} us")
         return bytes(view), bytes(metadata) if metadata is not None else b""
 
 
 async def _send(
-    qp: IoQueuePair, told: _Transfer, ns: Namespace, buf: Any, nblocks: int, metadata: Any
+    qp: IoQueuePair, opcode: NvmOpcode, told: _Transfer, ns: Namespace, buf: Any, nblocks: int, metadata: Any
 ) -> None:
+    lba = told.start_block
+    directive: dict[str, Any] = {"dtype": told.dir_type, "dspec": told.dir_spec}
     if told.dsm:
         from aionvme.spec import nvm
 
-        tags = {key: found or 0 for key, found in told.tags.items() if key != "storage_tag"}
-        sqe = nvm.transfer(
-            told.opcode, ns.nsid, told.lba, nblocks, flags=told.flags, dtype=told.dtype, dspec=told.dspec,
-            dsm=told.dsm, **tags,
-        )  # fmt: skip
-        await qp.io_raw(sqe, data=buf, metadata=metadata, write=told.opcode != NvmOpcode.READ)
+        tags = {key: found or 0 for key, found in _tags(told).items() if key != "storage_tag"}
+        sqe = nvm.transfer(opcode, ns.nsid, lba, nblocks, flags=told.flags, dsm=told.dsm, **directive, **tags)
+        await qp.io_raw(sqe, data=buf, metadata=metadata, write=opcode != NvmOpcode.READ)
         return
     spell = {NvmOpcode.READ: qp.read, NvmOpcode.WRITE: qp.write, NvmOpcode.COMPARE: qp.compare}
-    await spell[NvmOpcode(told.opcode)](
-        ns, buf, told.lba, nblocks, io_flags=told.flags, metadata=metadata, dtype=told.dtype, dspec=told.dspec,
-        **told.tags,
-    )  # fmt: skip
+    await spell[opcode](
+        ns, buf, lba, nblocks, io_flags=told.flags, metadata=metadata, **directive, **_tags(told)
+    )
 
 
 @commands.add("read", example="read mock: -s 0 -z 4096 > FILE")
-def read(
-    call: Call,
-    nsid: NamespaceId = None,
-    start_block: StartBlock = 0,
-    block_count: _Count = None,
-    data_size: DataSize = None,
-    metadata_size: MetadataSize = None,
-    ref_tag: RefTag = None,
-    data: DataFile = None,
-    metadata: MetadataFile = None,
-    prinfo: _PrInfo = 0,
-    app_tag_mask: AppMask = 0,
-    app_tag: AppTag = 0,
-    storage_tag: _StorageTag = 0,
-    limited_retry: Retry = False,
-    force_unit_access: Fua = False,
-    storage_tag_check: _StorageCheck = False,
-    dsm: Annotated[int, value("--dsm", "-D", help="Dataset management hints, 8 bits.")] = 0,
-    show_command: _Show = False,
-    dry_run: _Dry = False,
-    latency: _Latency = False,
-    timeout: LongTimeout = None,
-) -> None:
+def read(call: Call, told: _Transfer) -> None:
     """Read blocks to a file or to standard output."""
-    timed(call, timeout)
-    told = _Transfer(
-        opcode=NvmOpcode.READ, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
-        metadata_size=metadata_size, metadata_file=metadata,
-        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
-        tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=0, dspec=0, dsm=dsm,
-        show=show_command, dry_run=dry_run, latency=latency,
-    )  # fmt: skip
-    told.check()
-    if not dry_run:
-        acting.check_output(data)
-    moved, extra = call.run(lambda connected: _transfer(connected, told, None))
-    if dry_run:
+    timed(call, told.timeout)
+    told.check("read")
+    if not told.dry_run:
+        acting.check_output(told.data)
+    moved, extra = call.run(lambda connected: _transfer(connected, NvmOpcode.READ, told, None))
+    if told.dry_run:
         return
-    acting.write_output(data, moved)
+    acting.write_output(told.data, moved)
     if extra:
-        acting.write_output(metadata, extra)
+        acting.write_output(told.metadata, extra)
     console.note("read: Success")
 
 
-def _outward(call: Call, told: _Transfer, data: Path | None, question: str, force: bool) -> None:
+def _outward(call: Call, opcode: NvmOpcode, told: _Transfer, question: str) -> None:
     """Write or Compare."""
-    told.check()
+    name = opcode.name.lower()
+    timed(call, told.timeout)
+    told.check(name)
     if told.dry_run:
-        call.run(lambda connected: _transfer(connected, told, None))
+        call.run(lambda connected: _transfer(connected, opcode, told, None))
         return
     if question:
-        check_can_ask(call, force)
-    source = acting.read_input(data, told.data_size)
+        check_can_ask(call, told.force)
+    source = acting.read_input(told.data, told.data_size)
 
     async def act(connected: Call) -> None:
         if question:
-            await may_destroy(connected, question, force)
-        await _transfer(connected, told, source)
+            await may_destroy(connected, question, told.force)
+        await _transfer(connected, opcode, told, source)
 
     call.run(act)
-    console.note(f"{told.name}: Success")
+    console.note(f"{name}: Success")
 
 
 @commands.add("write", example="write mock: -s 0 -z 4096 -d FILE")
-def write(
-    call: Call,
-    nsid: NamespaceId = None,
-    start_block: StartBlock = 0,
-    block_count: _Count = None,
-    data_size: DataSize = None,
-    metadata_size: MetadataSize = None,
-    ref_tag: RefTag = None,
-    data: DataFile = None,
-    metadata: MetadataFile = None,
-    prinfo: _PrInfo = 0,
-    app_tag_mask: AppMask = 0,
-    app_tag: AppTag = 0,
-    storage_tag: _StorageTag = 0,
-    limited_retry: Retry = False,
-    force_unit_access: Fua = False,
-    storage_tag_check: _StorageCheck = False,
-    dir_type: Annotated[int, value("--dir-type", "-T", help="Directive type.")] = 0,
-    dir_spec: Annotated[int, value("--dir-spec", "-S", help="Directive specific.")] = 0,
-    dsm: Annotated[int, value("--dsm", "-D", help="Dataset management hints, 8 bits.")] = 0,
-    show_command: _Show = False,
-    dry_run: _Dry = False,
-    latency: _Latency = False,
-    force: LongForce = False,
-    timeout: LongTimeout = None,
-) -> None:
+def write(call: Call, told: _Transfer) -> None:
     """Write blocks from a file or from standard input; what is missing of the last block is zeros."""
-    timed(call, timeout)
-    told = _Transfer(
-        opcode=NvmOpcode.WRITE, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
-        metadata_size=metadata_size, metadata_file=metadata,
-        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
-        tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=dir_type, dspec=dir_spec, dsm=dsm,
-        show=show_command, dry_run=dry_run, latency=latency,
-    )  # fmt: skip
-    _outward(call, told, data, f"write blocks from {start_block} on", force)
+    _outward(call, NvmOpcode.WRITE, told, f"write blocks from {told.start_block} on")
 
 
 @commands.add("compare", example="compare mock: -s 0 -z 4096 -d FILE")
-def compare(
-    call: Call,
-    nsid: NamespaceId = None,
-    start_block: StartBlock = 0,
-    block_count: _Count = None,
-    data_size: DataSize = None,
-    metadata_size: MetadataSize = None,
-    ref_tag: RefTag = None,
-    data: DataFile = None,
-    metadata: MetadataFile = None,
-    prinfo: _PrInfo = 0,
-    app_tag_mask: AppMask = 0,
-    app_tag: AppTag = 0,
-    storage_tag: _StorageTag = 0,
-    limited_retry: Retry = False,
-    force_unit_access: Fua = False,
-    storage_tag_check: _StorageCheck = False,
-    show_command: _Show = False,
-    dry_run: _Dry = False,
-    latency: _Latency = False,
-    timeout: LongTimeout = None,
-) -> None:
+def compare(call: Call, told: _Transfer) -> None:
     """Have the controller compare blocks with a file or standard input; a difference is its status."""
-    timed(call, timeout)
-    told = _Transfer(
-        opcode=NvmOpcode.COMPARE, nsid=nsid, lba=start_block, count=block_count, data_size=data_size,
-        metadata_size=metadata_size, metadata_file=metadata,
-        flags=flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check),
-        tags=_tags(ref_tag, app_tag, app_tag_mask, storage_tag), dtype=0, dspec=0, dsm=0,
-        show=show_command, dry_run=dry_run, latency=latency,
-    )  # fmt: skip
-    _outward(call, told, data, "", False)
+    _outward(call, NvmOpcode.COMPARE, told, "")
 
 
 # -- without data ------------------------------------------------------------------------------------------------------
@@ -340,32 +296,39 @@ def compare(
 @commands.add("write-zeroes", example="write-zeroes mock: -s 0 -c 7 -d")
 def write_zeroes(
     call: Call,
-    nsid: NamespaceId = None,
-    start_block: StartBlock = 0,
-    block_count: Annotated[
-        int, value("--block-count", "-c", help="Number of logical blocks, 0's based.")
-    ] = 0,
+    told: _Checks,
     deac: Annotated[bool, switch("--deac", "-d", help="They may be deallocated.")] = False,
-    limited_retry: Retry = False,
-    force_unit_access: Fua = False,
-    prinfo: _PrInfo = 0,
-    ref_tag: RefTag = None,
-    app_tag_mask: AppMask = 0,
-    app_tag: AppTag = 0,
-    storage_tag: Annotated[int, value("--storage-tag", "-S", help="Storage tag.", parser=byte_count)] = 0,
-    storage_tag_check: _StorageCheck = False,
+    dir_type: DirType = 0,
+    dir_spec: Annotated[int, value("--dir-spec", "-D", help="Directive specific.")] = 0,
+    namespace_zeroes: Annotated[
+        bool,
+        switch(
+            "--namespace-zeroes", "-Z", help="All blocks of the namespace, where the controller has that."
+        ),
+    ] = False,
     force: LongForce = False,
 ) -> None:
     """Set blocks to zeros."""
-    flags = flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check)
-    tags = _tags(ref_tag, app_tag, app_tag_mask, storage_tag)
+    lba, nblocks, flags = told.start_block, told.block_count + 1, told.flags
+    if dir_type > 0xF or dir_spec > 0xFFFF:
+        raise UsageError("--dir-type has 4 bits, --dir-spec 16")
     check_can_ask(call, force)
+    which = "all blocks" if namespace_zeroes else f"{nblocks} blocks from {lba} on"
 
     async def act(connected: Call) -> None:
-        ns = connected.namespace(nsid)
-        await may_destroy(connected, f"set {block_count + 1} blocks from {start_block} on to zeros", force)
+        ns = connected.namespace(told.nsid)
+        await may_destroy(connected, f"set {which} to zeros", force)
         async with connected.ctrlr.alloc_io_qpair() as qp:
-            await qp.write_zeroes(ns, start_block, block_count + 1, deallocate=deac, io_flags=flags, **tags)
+            if not (dir_type or namespace_zeroes):
+                await qp.write_zeroes(ns, lba, nblocks, deallocate=deac, io_flags=flags, **_tags(told))
+                return
+            from aionvme.spec import nvm
+            from aionvme.spec.entries import Sqe
+
+            tags = {key: found or 0 for key, found in _tags(told).items() if key != "storage_tag"}
+            sqe = Sqe.decode(nvm.write_zeroes(ns.nsid, lba, nblocks, deallocate=deac, flags=flags, **tags))
+            word = sqe.cdw12 | dir_type << 20 | int(namespace_zeroes) << _NSZ
+            await qp.io_raw(sqe.replace(cdw12=word, cdw13=dir_spec << 16).encode())
 
     call.run(act)
     call.say("NVME Write Zeroes Success")
@@ -376,46 +339,33 @@ def write_uncor(
     call: Call,
     nsid: NamespaceId = None,
     start_block: StartBlock = 0,
-    block_count: Annotated[
-        int, value("--block-count", "-c", help="Number of logical blocks, 0's based.")
-    ] = 0,
+    block_count: BlockCount = 0,
+    dir_type: DirType = 0,
+    dir_spec: DirSpec = 0,
     force: LongForce = False,
 ) -> None:
     """Make blocks unreadable, until they are written again."""
+    from aionvme.spec import nvm
+
     check_can_ask(call, force)
 
     async def act(connected: Call) -> None:
         ns = connected.namespace(nsid)
+        sqe = nvm.write_uncorrectable(ns.nsid, start_block, block_count + 1, dtype=dir_type, dspec=dir_spec)
         await may_destroy(connected, f"make {block_count + 1} blocks from {start_block} on unreadable", force)
         async with connected.ctrlr.alloc_io_qpair() as qp:
-            await qp.write_uncorrectable(ns, start_block, block_count + 1)
+            await qp.io_raw(sqe)
 
     call.run(act)
     call.say("NVME Write Uncorrectable Success")
 
 
 @commands.add("verify", example="verify mock: -s 0 -c 7")
-async def verify(
-    call: Call,
-    nsid: NamespaceId = None,
-    start_block: StartBlock = 0,
-    block_count: Annotated[
-        int, value("--block-count", "-c", help="Number of logical blocks, 0's based.")
-    ] = 0,
-    limited_retry: Retry = False,
-    force_unit_access: Fua = False,
-    prinfo: _PrInfo = 0,
-    ref_tag: RefTag = None,
-    app_tag: AppTag = 0,
-    app_tag_mask: AppMask = 0,
-    storage_tag: Annotated[int, value("--storage-tag", "-S", help="Storage tag.", parser=byte_count)] = 0,
-    storage_tag_check: _StorageCheck = False,
-) -> None:
+async def verify(call: Call, told: _Checks) -> None:
     """Have the controller check blocks without a transfer."""
-    flags = flags_of(prinfo, limited_retry, force_unit_access, storage_tag_check)
-    tags = _tags(ref_tag, app_tag, app_tag_mask, storage_tag)
+    ns = call.namespace(told.nsid)
     async with call.ctrlr.alloc_io_qpair() as qp:
-        await qp.verify(call.namespace(nsid), start_block, block_count + 1, io_flags=flags, **tags)
+        await qp.verify(ns, told.start_block, told.block_count + 1, io_flags=told.flags, **_tags(told))
     call.say("NVME Verify Success")
 
 

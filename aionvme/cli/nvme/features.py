@@ -10,6 +10,7 @@ from aionvme.cli import console
 from aionvme.cli.nvme.frame import Call, Commands, status_text
 from aionvme.cli.nvme.options import NamespaceId, byte_count, switch, value
 from aionvme.errors import StatusError, UsageError
+from aionvme.spec.registers import Reg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,28 +153,56 @@ def _show_lines(call: Call, select: int, fid: int, dw0: int, data: bytes) -> Non
 # -- registers -----------------------------------------------------------------------------------------------
 
 
+_Offset = Annotated[
+    int | None, value("--offset", "-O", help="CAP 0x0, VS 0x8, CC 0x14, CSTS 0x1c, NSSR 0x20, CRTO 0x68, ...")
+]
+
+
+def _values(call: Call) -> dict[Reg, int]:
+    from aionvme.cli.nvme.keys_registers import REGISTERS
+
+    return {reg: call.ctrlr.read_register(reg) for reg in REGISTERS}
+
+
 @commands.add("show-regs", example="show-regs mock: -H")
 async def show_regs(call: Call) -> None:
     """Show the controller's registers."""
-    from aionvme.cli.nvme.keys_registers import REGISTERS, document
+    from aionvme.cli.nvme.keys_registers import document, told_document
 
-    values = {reg: call.ctrlr.read_register(reg) for reg in REGISTERS}
-    call.show(document(values), title="Registers")
+    values = _values(call)
+    call.show((told_document if call.detail and not call.human else document)(values), title="Registers")
 
 
-@commands.add("get-property", "get-reg", example="get-property 0000:01:00.0 -O 0x14 -H")
-async def get_property(
-    call: Call,
-    offset: Annotated[
-        int | None, value("--offset", "-O", help="CAP 0x0, VS 0x8, CC 0x14, CSTS 0x1c, NSSR 0x20, CRTO 0x68, ...")
-    ] = None,
-) -> None:  # fmt: skip
+def _at(offset: int | None) -> Reg:
+    from aionvme.cli.nvme.keys_registers import REGISTERS
+
+    for reg in REGISTERS:
+        if reg == offset:
+            return reg
+    listed = ", ".join(f"{reg.name} {int(reg):#x}" for reg in REGISTERS)
+    raise UsageError(f"--offset: say which register: {listed}")
+
+
+@commands.add("get-property", example="get-property 0000:01:00.0 -O 0x14 -H")
+async def get_property(call: Call, offset: _Offset = None) -> None:
     """Show one register."""
-    from aionvme.cli.nvme.keys_registers import REGISTERS, property_document
+    from aionvme.cli.nvme.keys_registers import property_document
 
-    known = {int(reg): reg for reg in REGISTERS}
-    if offset not in known:
-        listed = ", ".join(f"{reg.name} {int(reg):#x}" for reg in REGISTERS)
-        raise UsageError(f"--offset: say which register: {listed}")
-    reg = known[offset]
-    call.show(property_document(reg, call.ctrlr.read_register(reg), detail=call.detail))
+    call.show(property_document(_at(offset), _values(call), detail=call.detail))
+
+
+@commands.add(
+    "get-reg",
+    example="get-reg mock: --cap --cc -v -o json",
+    more={
+        reg.name.lower(): switch(f"--{reg.name.lower()}", help=f"Show {reg.name}.")
+        for reg in Reg
+        if reg != Reg.DOORBELLS
+    },
+)
+async def get_reg(call: Call, offset: _Offset = None, **chosen: bool) -> None:
+    """Show registers by their offset, or by their names."""
+    from aionvme.cli.nvme.keys_registers import REGISTERS, register_document
+
+    regs = [reg for reg in REGISTERS if reg == offset or chosen.get(reg.name.lower())] or [_at(offset)]
+    call.show(register_document(regs, _values(call), detail=call.detail))

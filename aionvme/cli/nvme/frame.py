@@ -8,7 +8,8 @@
         ...
         call.show(document, raw=raw, title="SMART log")
 
-`add` puts ADDRESS, -o, -b, -H, -v and -t in front of the function's own options. An asynchronous function is called
+`add` puts ADDRESS, -o, -b, -H, -v and -t in front of the function's own options. A parameter may be an attrs class: its
+fields are options, so that sub-commands that have many in common declare them once. An asynchronous function is called
 with the controller connected (`call.ctrlr`), any other one before that, and has `call.run` to connect.
 Exit statuses are nvme-cli's, 0 and 1 whatever the controller's status was, but that wrong usage is told apart: 2.
 """
@@ -21,7 +22,7 @@ import functools
 import inspect
 import shlex
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import attrs
 import typer
@@ -34,7 +35,7 @@ from aionvme.errors import AddressError, NvmeError, StatusError, UsageError
 from aionvme.pci.address import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aionvme.qpair.namespace import Namespace
 
@@ -207,6 +208,7 @@ class SubCommand:
         panel: Heading of its panel in --help.
         example: What to type, without the program's name.
         hidden: Another name of one that --help lists.
+        more: Switches that the function takes as its other keywords.
     """
 
     name: str
@@ -214,6 +216,7 @@ class SubCommand:
     panel: str
     example: str
     hidden: bool
+    more: Mapping[str, Any] = attrs.field(factory=dict)
 
     def add_to(self, app: typer.Typer, cls: type[Any]) -> None:
         """Makes it one of a program's."""
@@ -223,7 +226,7 @@ class SubCommand:
             rich_help_panel=self.panel,
             hidden=self.hidden,
             epilog=f"Example: aionvme {self.example}",
-        )(_with_common_options(self.function))
+        )(_with_common_options(self.function, self.more))
 
     def build(self, cls: type[Any]) -> Any:
         """It by itself, as Typer has commands."""
@@ -243,18 +246,23 @@ class Commands:
         self.panel = panel
         self.entries: list[SubCommand] = []
 
-    def add(self, *names: str, example: str, panel: str | None = None) -> Callable[[Function], Function]:
+    def add(
+        self, *names: str, example: str, panel: str | None = None, more: Mapping[str, Any] | None = None
+    ) -> Callable[[Function], Function]:
         """Makes a function a sub-command.
 
         Args:
             names: Its name, and others that it goes by, which --help does not list.
             example: What to type, without the program's name.
             panel: Heading of another panel.
+            more: Switches by name, for a function with `**chosen: bool`.
         """
 
         def register(function: Function) -> Function:
             for at, name in enumerate(names):
-                self.entries.append(SubCommand(name, function, panel or self.panel, example, at > 0))
+                self.entries.append(
+                    SubCommand(name, function, panel or self.panel, example, at > 0, more or {})
+                )
             return function
 
         return register
@@ -267,6 +275,8 @@ def _common(
     human_readable: options.Human = False,
     verbose: options.Verbose = False,
     timeout: options.Timeout = None,
+    no_retries: options.NoRetries = False,
+    output_format_version: options.FormatVersion = 1,
 ) -> Call:
     if raw_binary:
         output_format = Output.BINARY
@@ -278,23 +288,52 @@ def _common(
     )
 
 
-def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    common = inspect.signature(_common, eval_str=True).parameters
-    first, *own = inspect.signature(function, eval_str=True).parameters.values()
+def _own_options(
+    function: Callable[..., Any], more: Mapping[str, Any]
+) -> tuple[list[inspect.Parameter], dict[str, type[Any]]]:
+    """The options of a sub-command itself, and by the name of a parameter the class that has several of them."""
+    first, *declared = inspect.signature(function, eval_str=True).parameters.values()
     assert first.name == "call"
-    taken = {parameter.name for parameter in own}
+    own: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for parameter in declared:
+        kind = parameter.annotation
+        if parameter.kind == inspect.Parameter.VAR_KEYWORD:
+            own += (_option(name, Annotated[bool, option], False) for name, option in more.items())
+        elif attrs.has(kind):
+            groups[parameter.name] = kind
+            hints = get_type_hints(kind, include_extras=True)
+            own += (_option(field.name, hints[field.name], field.default) for field in attrs.fields(kind))
+        else:
+            own.append(_option(parameter.name, kind, parameter.default))
+    return own, groups
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _with_common_options(function: Callable[..., Any], more: Mapping[str, Any]) -> Callable[..., Any]:
+    own, groups = _own_options(function, more)
+    taken = {option.name for option in own}
     # A sub-command that has a letter of these for something else declares its own.
-    shared = [parameter for parameter in common.values() if parameter.name not in taken]
+    shared = [
+        _option(each.name, each.annotation, each.default)
+        for each in inspect.signature(_common, eval_str=True).parameters.values()
+        if each.name not in taken
+    ]
 
     @functools.wraps(function)
     def wrapper(**given: Any) -> None:
         call = _common(**{each.name: given.pop(each.name) for each in shared})
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in attrs.fields(kind)})
         if inspect.iscoroutinefunction(function):
             call.run(functools.partial(function, **given))
         else:
             function(call, **given)
 
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+    parameters = [*shared, *own]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
     del wrapper.__wrapped__

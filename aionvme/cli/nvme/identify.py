@@ -6,8 +6,11 @@ from typing import Annotated
 
 from aionvme.cli.nvme.frame import Call, Commands
 from aionvme.cli.nvme.options import NamespaceId, switch, value
+from aionvme.spec import entries
+from aionvme.spec.identify import IdentifyNamespace
+from aionvme.spec.opcodes import Cns, CommandSet
 
-__all__ = ["commands"]
+__all__ = ["VendorSpecific", "commands", "read", "vendor_part"]
 
 commands = Commands("Identify")
 
@@ -24,15 +27,14 @@ async def read(
     uuid_index: int = 0,
 ) -> bytes:
     """The 4096 bytes of an Identify, as they came."""
-    from aionvme.spec import entries
-
     sqe = entries.identify(cns, nsid=nsid, cntid=cntid, csi=csi, uuid_index=uuid_index)
     with call.ctrlr.dma_alloc(4096) as buf:
         await call.ctrlr.admin_raw(sqe, data=buf)
         return bytes(buf)
 
 
-def _vendor_part(call: Call, data: bytes, wanted: bool) -> None:
+def vendor_part(call: Call, data: bytes, wanted: bool) -> None:
+    """What the vendor has in a structure, dumped for a person who wants it."""
     if wanted and call.human:
         from aionvme.cli import console
         from aionvme.cli.nvme.output import hex_dump
@@ -41,18 +43,17 @@ def _vendor_part(call: Call, data: bytes, wanted: bool) -> None:
         console.result(hex_dump(data))
 
 
-_VendorSpecific = Annotated[bool, switch("--vendor-specific", "-V", help="Dump the vendor's own part.")]
+VendorSpecific = Annotated[bool, switch("--vendor-specific", "-V", help="Dump the vendor's own part.")]
 
 
 @commands.add("id-ctrl", example="id-ctrl mock: -H")
-async def id_ctrl(call: Call, vendor_specific: _VendorSpecific = False) -> None:
+async def id_ctrl(call: Call, vendor_specific: VendorSpecific = False) -> None:
     """Show Identify Controller: who made it, and what it can do."""
     from aionvme.cli.nvme.keys_identify import CONTROLLER
-    from aionvme.spec.opcodes import Cns
 
     raw = await read(call, Cns.CONTROLLER)
     call.show(CONTROLLER.document(raw), raw=raw, title="Identify Controller")
-    _vendor_part(call, raw[3072:], vendor_specific)
+    vendor_part(call, raw[3072:], vendor_specific)
 
 
 @commands.add("id-ns", example="id-ns mock: -n 1 -o json")
@@ -62,11 +63,10 @@ async def id_ns(
     force: Annotated[
         bool, switch("--force", help="A namespace that is allocated will do, attached or not.")
     ] = False,
-    vendor_specific: _VendorSpecific = False,
+    vendor_specific: VendorSpecific = False,
 ) -> None:
     """Show Identify Namespace: size, formats, protection; of FFFFFFFFh what all namespaces have in common."""
     from aionvme.cli.nvme.keys_identify import NAMESPACE, verbose_formats
-    from aionvme.spec.opcodes import Cns
 
     nsid = call.nsid(nsid)
     raw = await read(call, Cns.ALLOCATED_NAMESPACE if force else Cns.NAMESPACE, nsid=nsid)
@@ -74,7 +74,7 @@ async def id_ns(
     if call.detail and not call.human:
         document["lbafs"] = verbose_formats(raw)
     call.show(document, raw=raw, title=f"Identify Namespace {nsid}")
-    _vendor_part(call, raw[384:], vendor_specific)
+    vendor_part(call, raw[384:], vendor_specific)
 
 
 @commands.add("list-ns", example="list-ns mock:?namespaces=2")
@@ -86,7 +86,6 @@ async def list_ns(
 ) -> None:
     """List the namespaces that are attached to the controller."""
     from aionvme.cli.nvme.keys_identify import nsid_list
-    from aionvme.spec.opcodes import Cns
 
     if csi is None:
         cns = Cns.ALLOCATED_NAMESPACES if every else Cns.ACTIVE_NAMESPACES
@@ -107,7 +106,6 @@ async def list_ctrl(
 ) -> None:
     """List the controllers of the subsystem."""
     from aionvme.cli.nvme.keys_identify import controller_list
-    from aionvme.spec.opcodes import Cns
 
     cns = Cns.CONTROLLERS if nsid is None else Cns.ATTACHED_CONTROLLERS
     raw = await read(call, cns, nsid=nsid or 0, cntid=cntid)
@@ -120,7 +118,6 @@ async def list_ctrl(
 async def cmdset_ind_id_ns(call: Call, nsid: NamespaceId = None) -> None:
     """Show what Identify says of a namespace whatever its I/O command set."""
     from aionvme.cli.nvme.keys_identify import INDEPENDENT_NAMESPACE
-    from aionvme.spec.opcodes import Cns
 
     nsid = call.nsid(nsid)
     raw = await read(call, Cns.INDEPENDENT_NAMESPACE, nsid=nsid)
@@ -131,7 +128,6 @@ async def cmdset_ind_id_ns(call: Call, nsid: NamespaceId = None) -> None:
 async def ns_descs(call: Call, nsid: NamespaceId = None) -> None:
     """Show the identifiers of a namespace: EUI64, NGUID, UUID, I/O command set."""
     from aionvme.cli.nvme.keys_identify import namespace_descriptors
-    from aionvme.spec.opcodes import Cns
 
     nsid = call.nsid(nsid)
     raw = await read(call, Cns.NAMESPACE_DESCRIPTORS, nsid=nsid)
@@ -145,8 +141,6 @@ _UuidIndex = Annotated[int, value("--uuid-index", "-U", help="UUID index.")]
 async def nvm_id_ns(call: Call, nsid: NamespaceId = None, uuid_index: _UuidIndex = 0) -> None:
     """Show what the NVM command set's Identify says of a namespace: storage tags, preferred sizes."""
     from aionvme.cli.nvme.keys_identify import nvm_namespace
-    from aionvme.spec.identify import IdentifyNamespace
-    from aionvme.spec.opcodes import Cns, CommandSet
 
     nsid = call.nsid(nsid)
     common = IdentifyNamespace.decode(await read(call, Cns.NAMESPACE, nsid=nsid))
@@ -158,7 +152,6 @@ async def nvm_id_ns(call: Call, nsid: NamespaceId = None, uuid_index: _UuidIndex
 async def nvm_id_ctrl(call: Call) -> None:
     """Show what the NVM command set's Identify says of the controller: limits of its commands."""
     from aionvme.cli.nvme.keys_identify import NVM_CONTROLLER
-    from aionvme.spec.opcodes import Cns, CommandSet
 
     raw = await read(call, Cns.CSI_CONTROLLER, csi=CommandSet.NVM)
     call.show(NVM_CONTROLLER.document(raw), raw=raw, title="NVM command set")
@@ -173,7 +166,6 @@ async def id_iocs(
 ) -> None:
     """Show which I/O command sets can be used together."""
     from aionvme.cli.nvme.keys_identify import command_sets
-    from aionvme.spec.opcodes import Cns
 
     raw = await read(call, Cns.COMMAND_SETS, cntid=controller_id)
     call.show(command_sets(raw), raw=raw, title="I/O command sets")
@@ -185,7 +177,6 @@ async def primary_ctrl_caps(
 ) -> None:
     """Show which resources a primary controller can give its secondary controllers."""
     from aionvme.cli.nvme.keys_identify import PRIMARY_CONTROLLER
-    from aionvme.spec.opcodes import Cns
 
     raw = await read(call, Cns.PRIMARY_CONTROLLER, cntid=cntlid)
     call.show(PRIMARY_CONTROLLER.document(raw), raw=raw, title="Primary controller capabilities")
@@ -199,7 +190,6 @@ async def list_secondary(
 ) -> None:
     """List the secondary controllers of a primary controller, and what each was given."""
     from aionvme.cli.nvme.keys_identify import secondary_controllers
-    from aionvme.spec.opcodes import Cns
 
     raw = await read(call, Cns.SECONDARY_CONTROLLERS, cntid=cntid)
     call.show(secondary_controllers(raw, num_entries), raw=raw, title="Secondary controllers")

@@ -1,11 +1,14 @@
-"""Owns `aionvme intel`: Intel's own log pages, as nvme-cli's plug-in of that name shows them."""
+"""Owns `aionvme intel`: Intel's own part of Identify and log pages, as nvme-cli's plug-in of that name shows them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from aionvme.cli.nvme import identify
 from aionvme.cli.nvme.frame import Call, Commands
+from aionvme.cli.nvme.identify import VendorSpecific
 from aionvme.cli.nvme.options import Output, switch, value
+from aionvme.spec.opcodes import Cns
 
 if TYPE_CHECKING:
     from aionvme.spec.structure import Structure
@@ -25,6 +28,16 @@ async def _read(call: Call, lid: int, kind: type[Structure], nsid: int = _ALL) -
 def _wants_json(call: Call, as_json: bool) -> None:
     if as_json:
         call.output = Output.JSON
+
+
+@commands.add("id-ctrl", example="intel id-ctrl mock:?intel=1 -o json")
+async def id_ctrl(call: Call, vendor_specific: VendorSpecific = False) -> None:
+    """Show Identify Controller with the vendor's part: health, link, versions of the boot loader."""
+    from aionvme.cli.nvme.keys_intel import controller
+
+    raw = await identify.read(call, Cns.CONTROLLER)
+    call.show(controller(raw), raw=raw, title="Identify Controller")
+    identify.vendor_part(call, raw[3072:], vendor_specific)
 
 
 @commands.add("smart-log-add", example="intel smart-log-add mock:?intel=1 -j")

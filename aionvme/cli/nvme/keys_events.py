@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aionvme.cli.nvme import words
 from aionvme.cli.nvme.document import Document, Key, Keys, text_dump
 from aionvme.cli.nvme.keys_logs import SMART
+from aionvme.spec.errors import DecodeError
+from aionvme.spec.listing import Cursor
 from aionvme.spec.logs.events import (
     ChangeNamespaceEvent,
     FirmwareCommitEvent,
@@ -28,9 +31,7 @@ from aionvme.spec.logs.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aionvme.spec.structure import Buffer
+    from collections.abc import Callable, Iterator
 
 __all__ = ["persistent_events"]
 
@@ -127,11 +128,25 @@ def _event(number: int, event: PersistentEvent) -> Document:
     return document
 
 
-def persistent_events(raw: Buffer) -> Document:
-    """The persistent event log, whole."""
-    log = PersistentEventLog.decode(raw)
+def _events(raw: bytes, head: PersistentEventsHeader) -> Iterator[PersistentEvent]:
+    """The events of the log; of a part of it those that are whole in it."""
+    if len(raw) >= head.tll:
+        yield from PersistentEventLog.decode(raw).events
+        return
+    cursor = Cursor(raw, "the persistent event log")
+    cursor.take(PersistentEventsHeader)
+    with contextlib.suppress(DecodeError):
+        for _ in range(head.tnev):
+            yield PersistentEvent.take(cursor)
+
+
+def persistent_events(raw: bytes) -> Document:
+    """The persistent event log, or as many bytes of it as there are, but the header at least."""
+    head = PersistentEventsHeader.decode(raw)
     document = _HEADER.document(raw)
-    for kind in sorted(log.head.supported):
+    for kind in sorted(head.supported):
         document[f"bitmap_{kind:x}"] = f"Support {words.event_name(kind)}"
-    document["list_of_event_entries"] = [_event(number, event) for number, event in enumerate(log.events)]
+    document["list_of_event_entries"] = [
+        _event(number, event) for number, event in enumerate(_events(raw, head))
+    ]
     return document

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aionvme.cli.nvme.document import Document, Keys
-from aionvme.spec.intel import IntelLatency, IntelSmart, IntelSmartCode, IntelTemperature
+from aionvme.cli.nvme.document import Document, Key, Keys
+from aionvme.cli.nvme.keys_identify import CONTROLLER
+from aionvme.spec.intel import IntelController, IntelLatency, IntelSmart, IntelSmartCode, IntelTemperature
 
 if TYPE_CHECKING:
     from aionvme.spec.structure import Buffer
 
-__all__ = ["TEMPERATURE", "latency", "smart"]
+__all__ = ["TEMPERATURE", "controller", "latency", "smart"]
+
+_VENDOR_PART = 3072
+_CONTROLLER = Keys(
+    IntelController,
+    "ss",
+    Key("health", lambda own, _raw: own.health.rstrip() or "healthy"),
+    "cls nlw scap sstat bl",
+    Key("ww", lambda own, _raw: f"{own.ww:016X}"),
+    "mic_bl mic_fw",
+)
+
+
+def controller(raw: bytes) -> Document:
+    """Identify Controller, and the vendor's part of it."""
+    document = CONTROLLER.document(raw)
+    own = _CONTROLLER.document(raw[_VENDOR_PART : _VENDOR_PART + IntelController.SIZE])
+    document.update(own)
+    document.notes.update(own.notes)
+    return document
+
 
 # Where nvme-cli calls an attribute otherwise.
 _NAMES = {

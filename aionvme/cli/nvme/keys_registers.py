@@ -1,19 +1,20 @@
-"""Owns nvme-cli's keys of registers: the short names of show-regs, the long ones of get-property."""
+"""Owns nvme-cli's keys of registers: the short names of show-regs and get-reg, the long ones of get-property."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aionvme.cli.nvme.document import Document, Note
+from aionvme.cli.nvme.document import Document, Note, hex_text
+from aionvme.cli.nvme.keys_registers_told import told
 from aionvme.spec import registers
 from aionvme.spec.registers import Reg
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aionvme.spec.bits import Bits
 
-__all__ = ["REGISTERS", "document", "property_document"]
+__all__ = ["REGISTERS", "document", "property_document", "register_document", "told_document"]
 
 # In nvme-cli's order: what each is called, and the table of its bits.
 _TABLE: dict[Reg, tuple[str, type[Bits] | None]] = {
@@ -62,10 +63,25 @@ def document(values: Mapping[Reg, int]) -> Document:
     return found
 
 
-def property_document(reg: Reg, value: int, *, detail: bool = False) -> Document:
-    """One register; its value is hexadecimal digits."""
-    meaning, bits = _TABLE[reg]
-    found: dict[str, Any] = {"property": f"{int(reg):#04x}", "name": meaning, "value": f"{value:x}"}
-    if detail and bits is not None:
-        found["fields"] = bits(value).to_dict()
-    return Document(found)
+def told_document(values: Mapping[Reg, int]) -> Document:
+    """All registers, and what each bit of them means, as nvme-cli has it with -v."""
+    return Document({reg.name.lower(): [told(reg, values)] for reg in values})
+
+
+def property_document(reg: Reg, values: Mapping[Reg, int], *, detail: bool = False) -> Document:
+    """One register as a property: its value is hexadecimal digits, or with `detail` what it means."""
+    if detail:
+        return Document(told(reg, values))
+    return Document(property=f"{int(reg):#04x}", name=_TABLE[reg][0], value=f"{values[reg]:x}")
+
+
+def register_document(regs: Sequence[Reg], values: Mapping[Reg, int], *, detail: bool = False) -> Document:
+    """Some registers, each under its offset; with `detail` what each means."""
+    found = Document()
+    for reg in regs:
+        short = reg.name.lower()
+        body: dict[str, Any] = {"name": "version" if reg == Reg.VS else short, "value": values[reg]}
+        if detail:
+            body = {_TABLE[reg][0]: values[reg], short: [told(reg, values)]}
+        found[f"register: {hex_text(int(reg), 4)}"] = [body]
+    return found

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from aionvme.cli.nvme.frame import Call, Commands
 from aionvme.cli.nvme.options import byte_count, switch, value
 from aionvme.errors import UsageError
-
-if TYPE_CHECKING:
-    from aionvme.spec.structure import Structure
+from aionvme.spec import entries
+from aionvme.spec.logs import LOG_PAGES, ErrorInformation
+from aionvme.spec.logs.events import EventAction, PersistentEventsHeader
+from aionvme.spec.opcodes import CommandSet, LogPageId
 
 __all__ = ["commands"]
 
@@ -27,13 +28,19 @@ RetainEvent = Annotated[
 ]
 
 
-async def read(call: Call, lid: int, nbytes: int, **options: Any) -> bytes:
-    """Bytes of a log page, as they came."""
-    return bytes(await call.ctrlr.get_log_page(lid, payload=bytearray(nbytes), **options))
+async def read(call: Call, lid: int, nbytes: int | None = None, **options: Any) -> bytes:
+    """Bytes of a log page, as they came; all of a page that is known, if it is not said how many."""
+    payload = bytearray(_known_bytes(call, lid) if nbytes is None else nbytes)
+    return bytes(await call.ctrlr.get_log_page(lid, payload=payload, **options))
 
 
-async def _read_as(call: Call, lid: int, kind: type[Structure], **options: Any) -> bytes:
-    return await read(call, lid, kind.SIZE, **options)
+def _known_bytes(call: Call, lid: int) -> int:
+    page = LOG_PAGES.get(lid)
+    if page is None:
+        raise UsageError(
+            f"say how many bytes of log page {lid:#04x}: --log-len SIZE; it is none that is known"
+        )
+    return page.size if page.size_by is None else page.size_by(call.ctrlr.data)
 
 
 @commands.add("smart-log", example="smart-log mock: -o json")
@@ -45,10 +52,8 @@ async def smart_log(
 ) -> None:
     """Show SMART and health information: temperature, spare, wear, what was read and written."""
     from aionvme.cli.nvme.keys_logs import smart
-    from aionvme.spec.logs import SmartLog
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.SMART, SmartLog, nsid=nsid)
+    raw = await read(call, LogPageId.SMART, nsid=nsid)
     # -H has a person see the bits below the number; a program gets them with -v, as from nvme-cli.
     document = smart(raw, detail=call.detail and not call.human)
     if call.human:
@@ -73,8 +78,6 @@ async def error_log(
 ) -> None:
     """Show the error information log: the latest errors, the latest first."""
     from aionvme.cli.nvme.keys_logs import errors
-    from aionvme.spec.logs import ErrorInformation
-    from aionvme.spec.opcodes import LogPageId
 
     if entries < 1:
         raise UsageError("--log-entries: ask for 1 or more")
@@ -87,10 +90,8 @@ async def error_log(
 async def fw_log(call: Call) -> None:
     """Show the firmware slots: what is in them, which runs, and which is next."""
     from aionvme.cli.nvme.keys_logs import firmware
-    from aionvme.spec.logs import FirmwareSlots
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.FIRMWARE_SLOT, FirmwareSlots)
+    raw = await read(call, LogPageId.FIRMWARE_SLOT)
     call.show(firmware(raw, call.name), raw=raw, title="Firmware log")
 
 
@@ -98,10 +99,8 @@ async def fw_log(call: Call) -> None:
 async def changed_ns_list_log(call: Call, rae: RetainEvent = False) -> None:
     """Show which namespaces have changed since this page was read last."""
     from aionvme.cli.nvme.keys_logs import changed_namespaces
-    from aionvme.spec.logs.namespaces import CHANGED_BYTES
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await read(call, LogPageId.CHANGED_NAMESPACES, CHANGED_BYTES, retain_event=rae)
+    raw = await read(call, LogPageId.CHANGED_NAMESPACES, retain_event=rae)
     call.show(changed_namespaces(raw, call.name), raw=raw, title="Changed namespaces")
 
 
@@ -109,20 +108,14 @@ async def changed_ns_list_log(call: Call, rae: RetainEvent = False) -> None:
 async def effects_log(
     call: Call,
     csi: Annotated[
-        int | None, value("--csi", "-c", help="I/O command set: 0 NVM, as without it; 2 zoned.")
-    ] = None,
+        int, value("--csi", "-c", help="I/O command set: 0 NVM, as without it; 2 zoned.")
+    ] = CommandSet.NVM,
 ) -> None:
     """Show which commands the controller has, and what each may change."""
     from aionvme.cli.nvme.keys_logs import effects
-    from aionvme.spec.logs import CommandsSupportedAndEffects
-    from aionvme.spec.opcodes import CommandSet, LogPageId
 
-    documents, pages = [], []
-    for each in (CommandSet.NVM,) if csi is None else (csi,):
-        raw = await _read_as(call, LogPageId.COMMAND_EFFECTS, CommandsSupportedAndEffects, csi=each)
-        documents.append(effects(raw, each))
-        pages.append(raw)
-    call.show(documents, raw=b"".join(pages), title="Commands supported and effects")
+    raw = await read(call, LogPageId.COMMAND_EFFECTS, csi=csi)
+    call.show([effects(raw, csi)], raw=raw, title="Commands supported and effects")
 
 
 @commands.add("self-test-log", example="self-test-log mock: -e 1")
@@ -132,10 +125,8 @@ async def self_test_log(
 ) -> None:
     """Show the device self-tests: what runs now, and the latest results."""
     from aionvme.cli.nvme.keys_logs import self_test
-    from aionvme.spec.logs import SelfTestLog
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.DEVICE_SELF_TEST, SelfTestLog)
+    raw = await read(call, LogPageId.DEVICE_SELF_TEST)
     call.show(self_test(raw, min(entries, 20)), raw=raw, title="Self-test log")
 
 
@@ -143,10 +134,8 @@ async def self_test_log(
 async def sanitize_log(call: Call, rae: RetainEvent = False) -> None:
     """Show how a sanitize operation gets on, or how the last one ended."""
     from aionvme.cli.nvme.keys_logs import sanitize
-    from aionvme.spec.logs import SanitizeLog
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.SANITIZE_STATUS, SanitizeLog, retain_event=rae)
+    raw = await read(call, LogPageId.SANITIZE_STATUS, retain_event=rae)
     call.show(sanitize(raw, call.name), raw=raw, title="Sanitize log")
 
 
@@ -157,20 +146,20 @@ async def endurance_log(
 ) -> None:
     """Show the wear of an endurance group."""
     from aionvme.cli.nvme.keys_logs import ENDURANCE
-    from aionvme.spec.logs import EnduranceGroupLog
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.ENDURANCE_GROUP, EnduranceGroupLog, lsi=group)
+    raw = await read(call, LogPageId.ENDURANCE_GROUP, lsi=group)
     call.show(ENDURANCE.document(raw), raw=raw, title=f"Endurance group {group}")
 
 
 @commands.add("ana-log", example="ana-log vfio-user:/run/ctrl")
-async def ana_log(call: Call) -> None:
+async def ana_log(
+    call: Call,
+    groups: Annotated[bool, switch("--groups", "-g", help="Without the namespaces of each.")] = False,
+) -> None:
     """Show by which state of asymmetric access each group of namespaces is reached."""
     from aionvme.cli.nvme.keys_logs import ana
-    from aionvme.spec.opcodes import LogPageId
 
-    page = await call.ctrlr.get_log_page(LogPageId.ANA)
+    page = await call.ctrlr.get_log_page(LogPageId.ANA, lsp=int(groups))
     raw = page.encode()
     call.show(ana(raw, call.name), raw=raw, title="Asymmetric namespace access")
 
@@ -179,10 +168,8 @@ async def ana_log(call: Call) -> None:
 async def supported_log_pages(call: Call) -> None:
     """List the log pages that the controller has."""
     from aionvme.cli.nvme.keys_logs import supported_pages
-    from aionvme.spec.logs import SupportedLogPages
-    from aionvme.spec.opcodes import LogPageId
 
-    raw = await _read_as(call, LogPageId.SUPPORTED_LOG_PAGES, SupportedLogPages)
+    raw = await read(call, LogPageId.SUPPORTED_LOG_PAGES)
     document: Any = supported_pages(raw)
     if call.human:
         document = _named_pages(document)
@@ -190,7 +177,6 @@ async def supported_log_pages(call: Call) -> None:
 
 
 def _named_pages(document: dict[str, Any]) -> dict[str, str]:
-    from aionvme.spec.opcodes import LogPageId
 
     found = {}
     for page in document["supported_logs"]:
@@ -231,9 +217,6 @@ async def persistent_event_log(
 
 
 async def _persistent_events(call: Call, action: int | None, log_len: int | None) -> bytes:
-    from aionvme.spec.logs.events import EventAction, PersistentEventsHeader
-    from aionvme.spec.opcodes import LogPageId
-
     lid, size = LogPageId.PERSISTENT_EVENTS, PersistentEventsHeader.SIZE
     if action is None:
         log = await call.follow(call.ctrlr.get_persistent_events(), "persistent events")
@@ -262,6 +245,10 @@ async def telemetry_log(
     ] = False,
     data_area: Annotated[int, value("--data-area", "-d", help="The last data area, 1 to 4.")] = 3,
     rae: RetainEvent = False,
+    mcda: Annotated[
+        int | None,
+        value("--mcda", "-m", help="Capture anew, up to this data area; 0 as many as the controller has."),
+    ] = None,
 ) -> None:
     """Save the telemetry log, which the vendor can read, to a file."""
     if output_file is None:
@@ -270,7 +257,8 @@ async def telemetry_log(
         output_file,
         controller=controller_init,
         area=data_area,
-        create=bool(host_generate),
+        create=bool(host_generate) or mcda is not None,
+        created_area=mcda or 0,
         retain_event=rae,
     )
     header = await call.follow(saving, "telemetry")
@@ -299,14 +287,41 @@ async def get_log(
     rae: RetainEvent = False,
     uuid_index: Annotated[int, value("--uuid-index", "-U", help="UUID index.")] = 0,
     csi: Annotated[int, value("--csi", "-y", help="I/O command set.")] = 0,
+    aen: Annotated[
+        int | None, value("--aen", "-a", help="What an asynchronous event gave, which has the log page in it.")
+    ] = None,
+    ot: Annotated[bool, switch("--ot", "-O", help="The offset is an index of the page's own.")] = False,
+    xfer_len: Annotated[
+        int | None,
+        value("--xfer-len", "-x", help="Bytes of each command; as many as fit, if not given.", parser=byte_count,
+              metavar="SIZE"),
+    ] = None,
 ) -> None:  # fmt: skip
     """Read any log page, in hexadecimal digits or as it is."""
+    if aen is not None:
+        log_id = aen >> 16 & 0xFF
     if log_id is None:
         raise UsageError("say which log page: --log-id NUM; `aionvme supported-log-pages` lists them")
-    raw = await read(
-        call, log_id, log_len or _known_bytes(call, log_id), nsid=nsid, offset=lpo, lsp=lsp, lsi=lsi,
-        retain_event=rae, uuid_index=uuid_index, csi=csi,
-    )  # fmt: skip
+    if xfer_len is not None and (not xfer_len or xfer_len % 4):
+        raise UsageError(f"--xfer-len is a number of bytes in dwords, not {xfer_len}")
+    options: dict[str, Any] = {"nsid": nsid, "lsp": lsp, "lsi": lsi, "uuid_index": uuid_index, "csi": csi}
+    nbytes = log_len or _known_bytes(call, log_id)
+    if ot:
+        raw = await _read_indexed(call, log_id, nbytes, offset=lpo, retain_event=rae, **options)
+    else:
+        raw = b""
+        piece = xfer_len or nbytes
+        for at in range(0, nbytes, piece):
+            # The last of them is the one that may let go of the event.
+            last = at + piece >= nbytes
+            raw += await read(
+                call,
+                log_id,
+                min(piece, nbytes - at),
+                offset=lpo + at,
+                retain_event=rae or not last,
+                **options,
+            )
     if call.human:
         from aionvme.cli import console
         from aionvme.cli.nvme.output import hex_dump
@@ -317,12 +332,9 @@ async def get_log(
     call.show({"log-id": log_id, "namespace-id": nsid, "data": raw.hex()}, raw=raw)
 
 
-def _known_bytes(call: Call, lid: int) -> int:
-    from aionvme.spec.logs import LOG_PAGES
-
-    page = LOG_PAGES.get(lid)
-    if page is None:
-        raise UsageError(
-            f"say how many bytes of log page {lid:#04x}: --log-len SIZE; it is none that is known"
-        )
-    return page.size if page.size_by is None else page.size_by(call.ctrlr.data)
+async def _read_indexed(call: Call, lid: int, nbytes: int, **options: Any) -> bytes:
+    """By one command whose offset is an index (OT, bit 23 of dword 14; Base 2.0, 5.16)."""
+    sqe = entries.Sqe.decode(entries.get_log_page(lid, nbytes=nbytes, **options))
+    with call.ctrlr.dma_alloc(nbytes) as buf:
+        await call.ctrlr.admin_raw(sqe.replace(cdw14=sqe.cdw14 | 1 << 23).encode(), data=buf)
+        return bytes(buf)

@@ -20,16 +20,19 @@ __all__ = [
     "DataSize",
     "Force",
     "FormatOption",
+    "FormatVersion",
     "Human",
     "MetadataFile",
     "MetadataSize",
     "NamespaceId",
+    "NoRetries",
     "Output",
     "RawBinary",
     "StartBlock",
     "Timeout",
     "Verbose",
     "byte_count",
+    "format_version",
     "number",
     "switch",
     "value",
@@ -67,6 +70,14 @@ def byte_count(text: str | int) -> int:
     return number(text[:-1]) * unit
 
 
+def format_version(text: str | int) -> int:
+    """Of the JSON; nvme-cli has these two."""
+    found = number(text)
+    if found not in (1, 2):
+        raise typer.BadParameter(f"{text!r} is no version of the output: 1 or 2")
+    return found
+
+
 def value(*names: str, help: str, parser: Callable[[str], Any] = number, metavar: str = "NUM") -> Any:
     """An option with a number: for `Annotated[int, value("--sel", "-s", help=...)]`."""
     return typer.Option(*names, parser=parser, metavar=metavar, help=help, show_default=False)
@@ -91,6 +102,11 @@ Human = Annotated[bool, switch("--human-readable", "-H", help="Say what the bits
 Verbose = Annotated[bool, switch("--verbose", "-v", help="Say more: as -H.")]
 Timeout = Annotated[
     int | None, value("--timeout", "-t", help="Milliseconds that a command may take.", metavar="MS")
+]
+# nvme-cli's scripts have these, which make no difference here: no command is sent again, and there is one form of JSON.
+NoRetries = Annotated[bool, typer.Option("--no-retries", hidden=True)]
+FormatVersion = Annotated[
+    int, typer.Option("--output-format-version", parser=format_version, metavar="NUM", hidden=True)
 ]
 NamespaceId = Annotated[int | None, value("--namespace-id", "-n", help="Namespace identifier.")]
 StartBlock = Annotated[int, value("--start-block", "-s", help="First logical block.")]

@@ -27,6 +27,14 @@ def _ranges(slbs: str | None, blocks: str | None) -> list[tuple[int, int]]:
     return list(zip((first + pad)[:length], (counts + pad)[:length], strict=True))
 
 
+def _one(option: str, text: str | None) -> int | None:
+    """The number of a list that has it for each range."""
+    found = set(acting.numbers(text))
+    if len(found) > 1:
+        raise UsageError(f"{option}: here it is one for all ranges of a copy")
+    return found.pop() if found else None
+
+
 @commands.add("dsm", example="dsm mock: -s 0,64 -b 8,8 -d")
 def dsm(
     call: Call,
@@ -100,28 +108,36 @@ def copy(
         typer.Option("--expected-ref-tags", "-R", help="Reference tag of each range that is read."),
     ] = None,
     app_tag: AppTag = 0,
+    expected_app_tags: Annotated[
+        str | None, typer.Option("--expected-app-tags", "-A", help="Application tag of what is read.")
+    ] = None,
     app_tag_mask: AppMask = 0,
+    expected_app_tag_masks: Annotated[
+        str | None,
+        typer.Option("--expected-app-tag-masks", "-M", help="The bits of it that are checked."),
+    ] = None,
     form: Annotated[int, value("--format", "-F", help="Format of the ranges.")] = 0,
     force: LongForce = False,
     raw_binary: acting.OwnB = False,
 ) -> None:
     """Have the controller copy ranges of blocks to one place."""
     pairs = [(lba, count + 1) for lba, count in _ranges(slbs, blocks)]
-    sources = set(acting.numbers(snsids))
-    if len(sources) > 1:
-        raise UsageError("--snsids: the ranges of one copy are read from one namespace here")
+    source_nsid = _one("--snsids", snsids)
+    source_tag = _one("--expected-app-tags", expected_app_tags)
+    source_mask = _one("--expected-app-tag-masks", expected_app_tag_masks)
     flags = flags_of(prinfow, limited_retry, force_unit_access, False)
     check_can_ask(call, force)
 
     async def act(connected: Call) -> None:
         ns = connected.namespace(nsid)
-        source = connected.namespace(sources.pop()) if sources else None
+        source = None if source_nsid is None else connected.namespace(source_nsid)
         await may_destroy(connected, f"overwrite blocks from {sdlba} on", force)
         async with connected.ctrlr.alloc_io_qpair() as qp:
             await qp.copy(
                 ns, pairs, sdlba, format=form, source_ns=source, io_flags=flags, ref_tag=ref_tag,
                 app_tag=app_tag, app_mask=app_tag_mask, source_flags=prinfor << PRINFO_SHIFT,
-                source_ref_tags=acting.numbers(expected_ref_tags) or None,
+                source_ref_tags=acting.numbers(expected_ref_tags) or None, source_app_tag=source_tag or 0,
+                source_app_mask=source_mask or 0,
             )  # fmt: skip
 
     call.run(act)

@@ -12,7 +12,7 @@ from aionvme.cli.nvme import acting
 from aionvme.cli.nvme.acting import LongForce, check_can_ask, left_behind, may_destroy, one_of
 from aionvme.cli.nvme.frame import Call, Commands
 from aionvme.cli.nvme.options import NamespaceId, byte_count, switch, value
-from aionvme.errors import OperationFailedError, UsageError
+from aionvme.errors import OperationFailedError, StatusError, UsageError
 from aionvme.spec.firmware import CommitAction, ResetNeeded
 from aionvme.spec.media import SanitizeAction, SelfTestCode
 
@@ -166,6 +166,9 @@ def fw_download(
     ] = None,
     offset: Annotated[int, value("--offset", "-O", help="Where it belongs in the image, in dwords.")] = 0,
     progress: Annotated[bool, switch("--progress", "-p", help="Show it: as ever, from a second on.")] = False,
+    ignore_ovr: Annotated[
+        bool, switch("--ignore-ovr", "-i", help="Go on where a piece overlaps one that is there.")
+    ] = False,
 ) -> None:
     """Download a firmware image, or a part of one.
 
@@ -175,7 +178,8 @@ def fw_download(
     if fw is None:
         raise UsageError("--fw is required: the file of the image")
     image = acting.read_input(fw)
-    call.run(lambda connected: _download(connected, image, offset * 4, xfer))
+    send = _download_over if ignore_ovr else _download
+    call.run(lambda connected: send(connected, image, offset * 4, xfer))
     call.say("Firmware download success")
     console.note(
         "The controller forgets the image at its next reset, which is when the next command connects: "
@@ -188,6 +192,19 @@ async def _download(call: Call, image: bytes, offset: int = 0, piece: int | None
         await call.follow(call.ctrlr.firmware_download(image, offset=offset, piece=piece), "downloading")
 
 
+async def _download_over(call: Call, image: bytes, offset: int, piece: int | None) -> None:
+    step = piece or _PIECE
+    for at in range(0, len(image), step):
+        try:
+            await _download(call, image[at : at + step], offset + at)
+        except StatusError as error:
+            if error.status.name != "OVERLAPPING_RANGE":
+                raise
+            console.note(f"the piece at {offset + at:#x} overlaps another, which was ignored")
+
+
+# nvme-cli's piece of an image, where none is said.
+_PIECE = 4096
 _COMMIT = {
     "replace": 0,
     "replace_and_activate": 1,

@@ -24,7 +24,8 @@ __all__ = [
     "io_command",
 ]
 
-_COMMANDS: dict[IntEnum, str] = {
+# A table for each kind: members of two with the same number would be one key.
+_ADMIN: dict[IntEnum, str] = {
     AdminOpcode.DELETE_IO_SQ: "Delete I/O Submission Queue",
     AdminOpcode.CREATE_IO_SQ: "Create I/O Submission Queue",
     AdminOpcode.DELETE_IO_CQ: "Delete I/O Completion Queue",
@@ -37,7 +38,9 @@ _COMMANDS: dict[IntEnum, str] = {
     AdminOpcode.FABRICS: "Fabrics Commands",
     AdminOpcode.FORMAT_NVM: "Format NVM",
     AdminOpcode.GET_LBA_STATUS: "Get LBA Status",
-    # Those that nvme-cli does not name.
+}
+# Those that nvme-cli does not name.
+_IO: dict[IntEnum, str] = {
     NvmOpcode.IO_MANAGEMENT_RECEIVE: "Unknown",
     NvmOpcode.IO_MANAGEMENT_SEND: "Unknown",
 }
@@ -107,12 +110,12 @@ def _named(kind: type[IntEnum], number: int, others: Mapping[IntEnum, str]) -> s
 
 def admin_command(opcode: int) -> str:
     """The name of an admin command."""
-    return _named(AdminOpcode, opcode, _COMMANDS)
+    return _named(AdminOpcode, opcode, _ADMIN)
 
 
 def io_command(opcode: int) -> str:
     """The name of an I/O command."""
-    return _named(NvmOpcode, opcode, _COMMANDS)
+    return _named(NvmOpcode, opcode, _IO)
 
 
 def feature_name(fid: int) -> str:

@@ -96,8 +96,12 @@ SHOWN = [
     ("supported-log-pages", [], "0x02", "supported_logs", 1024),
     ("persistent-event-log", [], "event_type", "list_of_event_entries", None),
     ("persistent-event-log", ["-a", "1"], "event_type", "list_of_event_entries", None),
+    ("persistent-event-log", ["-a", "1", "-l", "1060"], "event_type", "list_of_event_entries", 1060),
     ("get-log", ["-i", "2"], "log-id:2", "data", 512),
     ("get-log", ["-i", "0x3", "-l", "0x40"], "log-id:3", "data", 64),
+    ("get-log", ["-a", "0x00020102", "-x", "256"], "log-id:2", "data", 512),
+    ("get-reg", ["--vs", "-O", "0"], "register: 0000", "register: 0x08", None),
+    ("get-reg", ["--cap", "-H"], "Timeout (TO)", "register: 0000", None),
     ("get-feature", ["-f", "7", "-H"], "Number of IO Completion Queues", "feature: 0x07", 4),
     ("get-feature", ["-f", "0xe"], "get-feature:0x0e (Timestamp)", "Feature: 0x0e", 8),
     ("get-feature", ["-f", "4", "-s", "3"], "saveable", "Feature: 0x04: select", 4),
@@ -120,6 +124,15 @@ def test_each_shows(run: Run, name: str, words: list[str], line: str, key: str, 
     assert key in run(name, MOCK, *words, "-o", "json").json
     if nbytes is not None:
         assert len(run(name, MOCK, *words, "-b").out) == nbytes
+
+
+def test_identify_of_intel(run: Run) -> None:
+    """Intel's id-ctrl has the vendor's part behind all that id-ctrl shows, of any controller."""
+    common = run("id-ctrl", INTEL, "-o", "json").json
+    found = run("intel", "id-ctrl", INTEL, "-o", "json").json
+    assert (found.pop("health"), found.pop("ww")) == ("healthy", "0" * 16)
+    assert common.items() <= found.items()
+    assert len(run("intel", "id-ctrl", INTEL, "-b").out) == 4096
 
 
 @pytest.mark.parametrize(
@@ -148,9 +161,13 @@ def test_lists(run: Run) -> None:
     (host,) = run("list-subsys", MOCK, "-o", "json").json
     assert [path["Name"] for path in host["Subsystems"][-1]["Paths"]] == [MOCK]
     assert "NQN=" in run("list-subsys", MOCK).text
+    (host,) = run("list-subsys", MOCK, "-v", "-o", "json").json
+    assert host["Subsystems"][-1]["Serial"] == "SERIAL"
+    (host,) = run("list", MOCK, "-v", "-o", "json").json["Devices"]
+    assert host["Subsystems"][-1]["Controllers"][0]["Namespaces"][0]["PhysicalSize"] == 64 << 20
     (page,) = run("effects-log", MOCK, "-o", "json").json
     assert "ACS_6 (Identify)" in page["admin_cmd_set"]
-    assert "IOCS_2 (Read)" in page["io_cmd_set"]
+    assert list(page["io_cmd_set"])[:3] == ["IOCS_0 (Flush)", "IOCS_1 (Write)", "IOCS_2 (Read)"]
 
 
 def test_registers(run: Run) -> None:
@@ -162,12 +179,16 @@ def test_registers(run: Run) -> None:
     assert int(cap["value"], 16) == regs["cap"]
     assert re.search(r"mqes +: 0x", run("show-regs", MOCK, "-H").text)
     assert run("get-property", MOCK, "-O", "1").status == 2
+    assert run("get-reg", MOCK).status == 2
+    told = run("show-regs", MOCK, "-v", "-o", "json").json
+    assert told.keys() == regs.keys()
+    assert told["cap"][0]["Maximum Queue Entries Supported (MQES)"] == regs["cap"] % 65536 + 1
 
 
 def test_telemetry(run: Run, tmp_path: Path) -> None:
     """The telemetry log is written to the file that is named; without one, that is said."""
     file = tmp_path / "telemetry"
-    ended = run("telemetry-log", MOCK, "-O", str(file))
+    ended = run("telemetry-log", MOCK, "-O", str(file), "-m", "1")
     assert ended.status == 0
     assert f"{file.stat().st_size} bytes" in ended.text
     assert "--output-file" in run("telemetry-log", MOCK).err

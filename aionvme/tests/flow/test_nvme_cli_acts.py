@@ -81,6 +81,7 @@ SUCCEED: list[tuple[list[str], str]] = [
     (["set-feature", "-f", "0xe", "-V", "1000"], "set-feature:0x0e (Timestamp)"),
     (["resv-register", "-k", "0x10", "-i"], "NVME Reservation  success"),
     (["write-zeroes", "-s", "8", "-c", "7", "-d"], "NVME Write Zeroes Success"),
+    (["write-zeroes", "-s", "8", "-T", "1", "-D", "4"], "NVME Write Zeroes Success"),
     (["write-uncor", "-s", "8", "-c", "0"], "NVME Write Uncorrectable Success"),
     (["verify", "-s", "0", "-c", "7", "-l"], "NVME Verify Success"),
     (["dsm", "-s", "0,64", "-b", "8,8", "-d"], "NVMe DSM: success"),
@@ -121,6 +122,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["set-feature", "-f", "0xdf", "-V", "1"], "INVALID_FIELD"),
     (["admin-passthru", "-O", "0xc1", "-r"], "INVALID_OPCODE"),
     (["io-passthru", "-O", "2", "-n", "1", "-4", "0xffffffff", "-l", "512"], "LBA_OUT_OF_RANGE"),
+    # This mock's pages have no index.
+    (["get-log", "-i", "2", "-O"], "INVALID_FIELD"),
 ]
 
 
@@ -145,7 +148,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["compare"], "data size not provided"),
     (["dsm"], "No range definition provided"),
     (["dsm", "-s", "1,x"], "is no number"),
-    (["copy", "-N", "1,2", "-s", "0", "-b", "0"], "one namespace"),
+    (["copy", "-N", "1,2", "-s", "0", "-b", "0"], "--snsids"),
     (["delete-ns"], "--namespace-id is required"),
     (["attach-ns"], "--namespace-id is required"),
     (["create-ns"], "give a size and a capacity"),
@@ -176,6 +179,10 @@ WRONG: list[tuple[list[str], str]] = [
     (["admin-passthru"], "opcode parameter required"),
     (["admin-passthru", "-O", "0x1ff"], "opc"),
     (["io-passthru", "-O", "0x84", "-l", "512"], "data direction"),
+    (["admin-passthru", "-O", "6", "-m", "8"], "--metadata-len"),
+    (["read", "-z", "512", "-b", "4096"], "namespace 1 has blocks of 512 bytes"),
+    (["get-log", "-i", "2", "-x", "3"], "--xfer-len"),
+    (["copy", "-s", "0", "-b", "0", "-A", "1,2"], "--expected-app-tags"),
 ]
 
 
@@ -262,6 +269,10 @@ def test_metadata_there_and_back(run: Run, feed: Feed, tmp_path: Path, extended:
     meta.unlink()
     assert run("read", address, *words).status == 0
     assert (data.read_bytes(), meta.read_bytes()) == (BLOCK * 2, b"metadata" * 2)
+    meta.unlink()
+    by_passthru = ["-O", "2", "-n", "1", "-6", "1", "-l", "1024", "-m", "16", "-M", str(meta), "-b"]
+    assert run("io-passthru", address, *by_passthru).out == BLOCK * 2
+    assert meta.read_bytes() == b"metadata" * 2
 
 
 def test_a_namespace_from_creation_to_deletion(run: Run, feed: Feed, served: str) -> None:  # noqa: F811

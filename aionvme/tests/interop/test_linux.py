@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import aionvme
+from aionvme.cli.nvme.keys_events import persistent_events
 from aionvme.cli.nvme.keys_logs import sanitize, self_test, supported_pages
 from aionvme.cli.nvme.keys_status import reservation
 from aionvme.mock import MockController
@@ -81,7 +82,6 @@ def test_nvme_cli_understands_what_it_identifies_as(linux: Guest) -> None:
     assert namespace["nsze"] == namespace["ncap"] == options["size"] // 512
 
 
-# Not the persistent event log: nvme-cli 2.13 ends with a segmentation fault as it makes JSON of the mock's.
 CAPTURED: dict[str, Callable[[bytes], Any]] = {
     "resv-report": functools.partial(reservation, extended=True),
     "self-test-log": self_test,
@@ -96,6 +96,35 @@ def test_aionvme_shows_what_nvme_cli_shows(linux: Guest, name: str) -> None:
     theirs = linux.steps.succeeded(name).json
     ours = CAPTURED[name](linux.steps.succeeded(f"{name}-raw").out)
     assert list(differences(theirs, ours, name)) == []
+
+
+# What nvme-cli's text calls the keys of a power on event.
+POWER_ON = {
+    "Firmware Revision": "fw_rev",
+    "Controller ID": "ctrl_id",
+    "Firmware Activation": "fw_act",
+    "Operation in Progress": "op_in_prog",
+    "Controller Power Cycle": "ctrl_power_cycle",
+    "Power on milliseconds": "power_on_ml_secs",
+    "Controller Timestamp": "ctrl_time_stamp",
+}
+
+
+def test_events_are_those_that_nvme_cli_reads(linux: Guest) -> None:
+    """nvme-cli reads the header, the snapshot of SMART, and each power on event of the log as `aionvme` does."""
+    ours = persistent_events(linux.steps.succeeded("persistent-raw").out)
+    theirs = linux.steps.succeeded("persistent").json
+    events = ours["list_of_event_entries"]
+    assert theirs.pop("list_of_event_entries") == events[:1]
+    known = {key: value for key, value in theirs.items() if not key.startswith("bitmap_") or key in ours}
+    assert known == {key: ours[key] for key in known}
+    told = linux.steps.succeeded("persistent-text").text
+    assert len(events) == ours["total_num_of_events"] == told.count("Event Number: ") > 1
+    for event, text in zip(events[1:], told.split("Event Number: ")[2:], strict=True):
+        lines = dict(line.split(": ", 1) for line in text.splitlines()[1:] if ": " in line)
+        assert {key: str(event[key]) for key in POWER_ON.values()} == {
+            POWER_ON[name]: value for name, value in lines.items() if name in POWER_ON
+        }
 
 
 @pytest.mark.asyncio

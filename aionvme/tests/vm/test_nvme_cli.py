@@ -7,6 +7,7 @@ Debian is what there was when the machine was set up (`tools.vm.nvme_cli`).
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import subprocess
@@ -15,38 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from typer.core import TyperCommand
 
 import aionvme
 from aionvme.cli.app import FAMILIES, app
 from aionvme.cli.nvme.frame import Call
 from aionvme.cli.nvme.options import Output
+from aionvme.tests.vm.compared import FIRST, OTHERS, REFUSED
 from aionvme.tests.vm.conftest import DEVICES, NvmeFunction
 from aionvme.tests.vm.kernel import block_device, bound_to_vfio
 from tools.vm import nvme_cli
 
 pytestmark = pytest.mark.timeout(300)
 
-# Sub-commands with what they are asked for. These a quick run has, too.
-FIRST: dict[str, dict[str, int]] = {
-    "id-ctrl": {},
-    "id-ns": {"nsid": 1},
-    "smart-log": {},
-    "error-log": {},
-    "fw-log": {},
-    "get-feature": {},
-}
-OTHERS: dict[str, dict[str, int]] = {
-    "list-ns": {},
-    "ns-descs": {"nsid": 1},
-    "nvm-id-ctrl": {},
-    "id-iocs": {},
-    "changed-ns-list-log": {},
-    # What QEMU's controller does not have: refused by way of the kernel, and so by ours.
-    "list-ctrl": {},
-    "sanitize-log": {},
-    "self-test-log": {},
-    "supported-log-pages": {},
-}
 # Counters, clocks, and what one driver sets and the other does not.
 DIFFERS = {
     "data_units_read",
@@ -60,6 +42,10 @@ DIFFERS = {
     "Feature: 0x0b",
     "LBA Format Extension Enable (LBAFEE)",
     "Advanced Command Retry Enable (ACRE)",
+    "cc",
+    "aqa",
+    "asq",
+    "acq",
 }
 ENTRIES = {entry.name: entry for family in FAMILIES for entry in family.entries}
 
@@ -74,21 +60,31 @@ def _nvme(*words: str) -> Any:
     return json.loads(ended.stdout[start:])
 
 
-async def _ours(bdf: str, device: str, asked: dict[str, dict[str, int]]) -> dict[str, Any]:
+async def _ours(bdf: str, device: str, asked: dict[str, str]) -> dict[str, Any]:
     """What `aionvme` prints as JSON, by sub-command; it calls the controller what the kernel called it."""
     found = {}
     async with aionvme.connect(f"{bdf}?iommu=group") as ctrlr:
-        call = Call(address=device, output=Output.JSON, ctrlr=ctrlr)
         for name, options in asked.items():
+            command, *switches = name.split()
+            call = Call(address=device, output=Output.JSON, detail="--verbose" in switches, ctrlr=ctrlr)
             out = io.StringIO()
             try:
                 with contextlib.redirect_stdout(out):
-                    await ENTRIES[name].function(call, **options)
-            except aionvme.StatusError as error:
-                found[name] = {"error": error.status.text, "type": "nvme"}
+                    await ENTRIES[command].function(call, **_given(command, options))
+            except (aionvme.StatusError, aionvme.UsageError) as error:
+                # By the controller, or by the driver where Identify says that the controller would.
+                found[name] = {"error": str(error)}
             else:
                 found[name] = json.loads(out.getvalue())
     return found
+
+
+def _given(command: str, options: str) -> dict[str, Any]:
+    """The sub-command's own options, as it parses them."""
+    entry = ENTRIES[command]
+    parsed = entry.build(TyperCommand).make_context(command, ["mock:", *options.split()]).params
+    own = inspect.signature(entry.function).parameters.keys() | entry.more.keys()
+    return {name: value for name, value in parsed.items() if name in own}
 
 
 def _list(*words: str) -> Any:
@@ -107,7 +103,7 @@ def _differences(theirs: Any, ours: Any, where: str) -> Iterator[str]:
                 continue
             if key not in ours:
                 yield f"{where}: no {key}"
-            elif key not in DIFFERS and key != "error":
+            elif key not in DIFFERS:
                 yield from _differences(value, ours[key], f"{where}/{key}")
     elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         for at, (their, our) in enumerate(zip(theirs, ours, strict=True)):
@@ -123,26 +119,32 @@ def _reference() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
-    [pytest.param(FIRST, id="first"), pytest.param(OTHERS, id="others", marks=pytest.mark.exhaustive)],
+    ("shown", "refused"),
+    [
+        pytest.param(FIRST, {}, id="first"),
+        pytest.param(OTHERS, REFUSED, id="others", marks=pytest.mark.exhaustive),
+    ],
 )
-def test_json_is_that_of_nvme_cli(block512: NvmeFunction, asked: dict[str, dict[str, int]]) -> None:
-    """Every key that nvme-cli has is there with its value, of structures, log pages and features."""
+def test_json_is_that_of_nvme_cli(
+    block512: NvmeFunction, shown: dict[str, str], refused: dict[str, str]
+) -> None:
+    """Every key that nvme-cli has is there with its value, of structures, log pages, features and registers."""
     block_device(block512)
     (device,) = (path.name for path in (DEVICES / block512.bdf).glob("nvme/nvme*"))
+    asked = shown | refused
 
     def ask(name: str) -> Any:
-        return _nvme(name, f"/dev/{device}", *(f"--namespace-id={nsid}" for nsid in asked[name].values()))
+        command, *switches = name.split()
+        return _nvme(command, f"/dev/{device}", *switches, *asked[name].split())
 
     with ThreadPoolExecutor(2) as both:
         theirs = dict(zip(asked, both.map(ask, asked), strict=True))
     with bound_to_vfio(block512) as bdf:
         ours = aionvme.run(_ours(bdf, device, asked))
-    refused = [name for name in asked if "error" in ours[name]]
-    assert refused == [name for name in asked if "error" in theirs[name]]
-    assert ("sanitize-log" in refused) == (asked is OTHERS)
-    found = [line for name in asked for line in _differences(theirs[name], ours[name], name)]
-    assert not found, f"{_version()}: " + "\n".join(found)
+    for found in (theirs, ours):
+        assert [name for name in asked if "error" in found[name]] == list(refused)
+    lines = [line for name in shown for line in _differences(theirs[name], ours[name], name)]
+    assert not lines, f"{_version()}: " + "\n".join(lines)
 
 
 @pytest.mark.exhaustive
@@ -150,14 +152,18 @@ def test_lists_are_those_of_nvme_cli(block512: NvmeFunction) -> None:
     """List and list-subsys tell of the kernel's controllers what nvme-cli tells."""
     block_device(block512)
     their_list, their_subsystems = _nvme("list"), _nvme("list-subsys")
+    their_details = _nvme("list-subsys", "-v")
     ours = {entry["DevicePath"]: entry for entry in _list("list")["Devices"]}
     found = [
         line
         for entry in their_list["Devices"]
         for line in _differences(entry, ours.get(entry["DevicePath"]), "list")
     ]
-    our_subsystems = _list("list-subsys")[0]["Subsystems"]
-    found += _differences(their_subsystems[0]["Subsystems"], our_subsystems, "list-subsys")
+    for words, theirs in ((("list-subsys",), their_subsystems), (("list-subsys", "-v"), their_details)):
+        found += _differences(theirs[0]["Subsystems"], _list(*words)[0]["Subsystems"], " ".join(words))
+    detailed = (_nvme("list", "-v"), _list("list", "-v"))
+    theirs, ours = (each["Devices"][0]["Subsystems"] for each in detailed)
+    found += _differences(theirs, ours, "list -v")
     assert not found, f"{_version()}: " + "\n".join(found)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aionvme.spec.errors import NvmeError
 from aionvme.spec.intel import (
     INTEL,
+    IntelController,
     IntelLatency,
     IntelLogDirectory,
     IntelMarketingName,
@@ -66,6 +67,7 @@ LAYOUTS: list[tuple[type[Structure], str]] = [
     (fdp.FdpEvent, "1 1 2 8 4 16 2 1 [5] 24"),
     (fdp.FdpEventsHeader, "4 [60]"),
     (fdp.MediaReallocated, "1 [1] 2 8 [4]"),
+    (IntelController, "[3] 1 20 1 1 1 1 8 [38] 8 4 4"),
     (IntelLogDirectory, "2 510"),
     (IntelLatency, "2 2 128 124 124"),
     (IntelTemperature, "8 8 8 8 8 [40] 8 [8] 8 8"),

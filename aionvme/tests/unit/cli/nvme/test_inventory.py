@@ -61,7 +61,51 @@ def test_list_subsys(run: Run, machine: FakeMachine) -> None:
     (host,) = json.loads(run("list-subsys", "-o", "json").out)
     path = {"Name": "nvme4", "Transport": "pcie", "Address": "0000:01:00.0", "State": "live"}
     assert host["Subsystems"] == [{"Name": "nvme-subsys3", "NQN": "nqn.a", "Paths": [path]}]
+    _write(
+        folder,
+        {"model": "MN", "serial": "SN", "firmware_rev": "1.0", "iopolicy": "numa", "subsystype": "nvm"},
+    )
+    (host,) = json.loads(run("list-subsys", "-v", "-o", "json").out)
+    told = {"Model": "MN", "Serial": "SN", "Firmware": "1.0", "IOPolicy": "numa", "Type": "nvm"}
+    assert host["Subsystems"] == [{"Name": "nvme-subsys3", "NQN": "nqn.a", **told, "Paths": [path]}]
     assert run("list-subsys").out.splitlines() == [
         "nvme-subsys3 - NQN=nqn.a",
         " +- nvme4 pcie 0000:01:00.0 live",
     ]
+
+
+def test_list_in_detail(run: Run, machine: FakeMachine) -> None:
+    """With -v there is each subsystem with its controllers, their slots and paths, and the namespaces of both."""
+    folder = machine.sys / "class/nvme-subsystem/nvme-subsys0"
+    namespace = {"nsid": "1", "size": "8", "nuse": "4", "queue/logical_block_size": "512"}
+    controller = {
+        "transport": "pcie",
+        "address": "0000:02:00.0",
+        "cntlid": "7",
+        "serial": "SN",
+        "model": "MN",
+    }
+    _write(folder, {"subsysnqn": "nqn.a", **{f"nvme0/{name}": text for name, text in controller.items()}})
+    _write(folder / "nvme0/nvme0n2", namespace)
+    _write(folder / "nvme0/nvme0c0n1", {"ana_state": "change"})
+    _write(folder / "nvme0n1", namespace)
+    _write(machine.sys / "bus/pci/slots/9", {"address": "0000:02:00"})
+    (host,) = json.loads(run("list", "-v", "-o", "json").out)["Devices"]
+    (subsystem,) = host["Subsystems"]
+    sizes = {"NSID": 1, "UsedBytes": 2048, "MaximumLBA": 8, "PhysicalSize": 4096, "SectorSize": 512}
+    assert subsystem.pop("Namespaces") == [{"NameSpace": "nvme0n1", "Generic": "ng0n1", **sizes}]
+    assert subsystem.pop("Controllers") == [
+        {
+            "Controller": "nvme0",
+            "Cntlid": "7",
+            "SerialNumber": "SN",
+            "ModelNumber": "MN",
+            "Firmware": "",
+            "Transport": "pcie",
+            "Address": "0000:02:00.0",
+            "Slot": "9",
+            "Namespaces": [{"NameSpace": "nvme0n2", "Generic": "ng0n2", **sizes}],
+            "Paths": [{"Path": "nvme0c0n1", "ANAState": "change"}],
+        }
+    ]
+    assert subsystem == {"Subsystem": "nvme-subsys0", "SubsystemNQN": "nqn.a"}
