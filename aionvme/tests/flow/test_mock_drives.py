@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ class _Watched(asyncio.SelectorEventLoop):
         super().__init__()
         self.threads: set[int] = set()
 
-    def remove_reader(self, fd: int) -> bool:
+    def remove_reader(self, fd: Any) -> bool:
         self.threads.add(threading.get_ident())
         return super().remove_reader(fd)
 
