@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -61,12 +61,12 @@ def serve(
         )
         if value is not None
     }
-    with _told_to_end() as end, MockController.from_options(options) as mock:
+    with told_to_end() as wait, MockController.from_options(options) as mock:
         with mock.serve(socket, doorbells=doorbells.value) as serving:
             console.result(f"Serving at {serving.path}", "bold")
             console.facts(_facts(mock))
             console.note(f"Try it: `aionvme hello vfio-user:{socket}`. Ctrl-C ends it.")
-            end.wait()
+            wait()
         console.result("Ended.")
 
 
@@ -90,14 +90,28 @@ def _facts(mock: MockController) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def _told_to_end() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, inside."""
-    end = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda *_: end.set())
+def told_to_end() -> Iterator[Callable[[], object]]:
+    """What waits, inside, for a SIGINT or SIGTERM that comes from here on. For the main thread.
+
+    An event that a handler sets is none to wait for: Python runs handlers between two of its steps, one of which may be
+    the event's own, with the event's lock; and a signal that comes between the last step and the wait ends no wait. So
+    the interpreter's own handler writes to a pipe, at once, in whatever thread the signal came.
+    """
+    told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(told, True)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
+    fd_before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     try:
-        yield end
+        yield lambda: _until(told, numbers)
     finally:
-        for number, handler in before.items():
+        signal.set_wakeup_fd(fd_before)
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        os.close(told)
+        os.close(tell)
+
+
+def _until(told: int, numbers: tuple[signal.Signals, ...]) -> None:
+    while os.read(told, 1)[0] not in numbers:
+        pass

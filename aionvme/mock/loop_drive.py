@@ -51,8 +51,15 @@ class LoopDrive:
             self._again()
 
     def close(self) -> None:
-        """Lets go of the loop."""
+        """Lets go of the loop: where that runs in another thread than this, soon, as it is that thread's alone."""
         self._machine.set_wake_fd(-1)
+        if self._loop.is_running() and asyncio._get_running_loop() is not self._loop:
+            with contextlib.suppress(RuntimeError):  # It is closed by now.
+                self._loop.call_soon_threadsafe(self._let_go)
+                return
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
         if not self._loop.is_closed():

@@ -226,14 +226,15 @@ cdef class Engine(RingPair):
         """Tells the device of what was posted and what was reaped, and wakes it if it sleeps."""
         # Who mutes the queue pair from another thread waits for the end of this: no doorbell is rung after it.
         with cython.critical_section(self):
+            if self.tap is not None and not self.muted:
+                self.tap.posted(&self.ring)
+            # Looked at now: while a listener in Python is shown commands, other threads run.
             if not self.muted:
                 self._ring_doorbells()
         return 0
 
     cdef int _ring_doorbells(self) except -1:
         cdef Told tail, head
-        if self.tap is not None:
-            self.tap.posted(&self.ring)
         tail = ring_doorbell(&self.ring)
         if tail == TOLD_BY_DOORBELL:
             self.doorbells += 1

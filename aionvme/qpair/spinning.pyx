@@ -50,6 +50,9 @@ cdef class Spinning(Waking):
             self._spin()
         if ring_has_completion(&self.ring):
             self.note_found(self.reap(1))
+            # The turn that was asked for when it was posted may be over: what this one makes room for is to be rung,
+            # and who waits for an idle queue pair to be told.
+            self.on_ended()
         return 0
 
     cdef bint _comes_at_once(self) noexcept:

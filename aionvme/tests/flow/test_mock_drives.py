@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,32 @@ def test_a_mock_that_is_a_task_of_the_loop_can_be_connected_to() -> None:
 
     for run in (asyncio.run, aionvme.run):
         assert run(main()) == b"loop"
+
+
+class _Watched(asyncio.SelectorEventLoop):
+    """A loop that knows which threads let go of its descriptors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[int] = set()
+
+    def remove_reader(self, fd: Any) -> bool:
+        self.threads.add(threading.get_ident())
+        return super().remove_reader(fd)
+
+
+def test_a_loop_is_left_by_its_own_thread() -> None:
+    """A function is closed in a thread of the pool; a loop is not to be touched there, and uvloop's may break of it."""
+
+    async def main() -> set[int]:
+        with MockController(drive="loop") as mock:
+            await (await aionvme.connect(mock)).close()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _Watched)
+        return loop.threads
+
+    with asyncio.Runner(loop_factory=_Watched) as runner:
+        assert runner.run(main()) == {threading.get_ident()}
 
 
 @pytest.mark.asyncio

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
+from aionvme.cli.mocking import told_to_end
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,3 +34,22 @@ def test_wrong_usage(run: Run, tmp_path: Path, words: list[str], status: int, me
     assert ended.status == status
     assert message in " ".join(ended.err.split())
     assert not (tmp_path / "ctrl").exists()
+
+
+def _taken_by_this_thread(main: int) -> None:
+    """As soon as `main` waits."""
+    while sys._current_frames()[main].f_code.co_name != "_until":
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+def test_a_signal_that_interrupts_nothing_ends_the_wait() -> None:
+    """Another thread takes it, or it comes just before the wait: the main thread sees no call of its own end."""
+    with told_to_end() as wait:
+        thread = threading.Thread(target=_taken_by_this_thread, args=(threading.get_ident(),))
+        thread.start()
+        wait()
+        thread.join()
+        signal.raise_signal(signal.SIGINT)
+        wait()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

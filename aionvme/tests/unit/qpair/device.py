@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,10 +33,16 @@ class Doorbells(RecordingFunction):
 
 
 class Device:
-    """The far side of one queue pair."""
+    """The far side of one queue pair. One that is not "manual" belongs to the running loop, and has no interrupt."""
 
     def __init__(
-        self, *, depth: int = 16, page_size: int = 4096, max_transfer: int = 128 << 10, **limits: Any
+        self,
+        *,
+        depth: int = 16,
+        page_size: int = 4096,
+        max_transfer: int = 128 << 10,
+        completion: str = "manual",
+        **limits: Any,
     ) -> None:
         self.function = Doorbells()
         self.dma = DmaSpace(self.function)
@@ -51,7 +58,8 @@ class Device:
             limits=Limits(**{"oncs": 0xFFFF, "fuses": 1, "ocfs": 0xF} | limits),
             sq_doorbell=SQ_DOORBELL,
             cq_doorbell=CQ_DOORBELL,
-            completion="manual",
+            completion=completion,
+            loop=asyncio.get_running_loop() if completion != "manual" else None,
         )
         self.head = self.posted = 0
         self.look: Callable[[bytes], Any] = bytes
@@ -122,7 +130,7 @@ class Device:
         """Ends what there is, and gives all memory back."""
         self.qp.end_outstanding(ControllerLostError("the device is closed"), True)
         self.qp.process_completions()
-        self.qp.give_back()
+        self.qp.dispose()
         self.dma.close()
         assert self.function.mapped == {}
 
