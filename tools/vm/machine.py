@@ -147,7 +147,11 @@ class Machine:
     def command_line(self, boot: qemu.Boot) -> list[str]:
         """QEMU's arguments; `boot.folder` holds the images, and takes `qmp.sock` and `qmp-guest.sock`."""
         # Registers of a function that has a driver can be mapped by sysfs, which nvme-cli does to show them.
-        kernel_args = f"intel_iommu=on iommu=pt iomem=relaxed hugepages={self.hugepages} {self.kernel_args}"
+        # The tick by the local APIC's periodic timer: QEMU's one-shot timer was seen to stop for good on one processor.
+        tick = "nohz=off highres=off"
+        kernel_args = (
+            f"intel_iommu=on iommu=pt iomem=relaxed {tick} hugepages={self.hugepages} {self.kernel_args}"
+        )
         folder = boot.folder
         drives = [word for n, drive in enumerate(self.drives) for word in _behind_port(n, drive, folder)]
         return [

@@ -51,7 +51,7 @@ def run(
     environment = {"AIONVME_VM_PART": str(part)} if part else {}
     guest_status = boot.run(in_host_root(_pytest(python, f"{GUEST_SHARE}/guest.xml", chosen), environment))
     guest = Count.read(boot.share / "guest.xml")
-    host = _host_part(boot, python)
+    host = _host_part(boot, python, named=bool(arguments))
     say(f"in the guest: {guest}")
     say(f"on the host, after power-off: {host}")
     tell(guest + host)
@@ -76,10 +76,12 @@ def _pytest(python: Path, report: str, arguments: Sequence[str]) -> list[str]:
     return [str(python), "-m", "pytest", *plugins, f"--junitxml={report}", "-v", *arguments]
 
 
-def _host_part(boot: Boot, python: Path) -> Count:
+def _host_part(boot: Boot, python: Path, *, named: bool) -> Count:
     report = boot.folder / "host.xml"
     remove(report)
     environment = os.environ | {"AIONVME_VM": "host", "AIONVME_VM_SHARE": str(boot.share)}
+    if named:
+        environment["AIONVME_VM_NAMED"] = "1"
     with stage("checks on the host"):
         subprocess.run(_pytest(python, str(report), [TESTS]), env=environment, check=False)
     return Count.read(report)

@@ -21,6 +21,8 @@ from aionvme.tests.vm.qmp import Qmp
 
 PLACE = os.environ.get("AIONVME_VM", "")
 SHARE = Path(os.environ.get("AIONVME_VM_SHARE", "."))
+# Whether only tests that were named run, which may be such that write nothing.
+NAMED = bool(os.environ.get("AIONVME_VM_NAMED"))
 PART = int(os.environ.get("AIONVME_VM_PART", "0"))
 INTERFACES = ("group", "iommufd")
 # Parameters by which a test is repeated in other circumstances: a quick run has each test in one of them.

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from aionvme.tests.vm.conftest import Machine
+from aionvme.tests.vm.conftest import NAMED, Machine
 from aionvme.tests.vm.manifest import Manifest, Record, mismatches
 
 pytestmark = pytest.mark.vm_host
 
 
 def test_every_record_is_in_the_images(machine: Machine, manifest: Manifest) -> None:
-    """There are records, and each is found byte for byte where the guest says that it wrote it."""
+    """The whole tier has records, and each is found byte for byte where the guest says that it wrote it."""
     records = manifest.read()
-    assert records, "no test in the guest recorded a write"
+    assert records or NAMED, "no test in the guest recorded a write"
     functions = (*machine.drives.values(), machine.shared, machine.hot)
     images = {name: image for function in functions for name, image in function.images.items()}
     problems = mismatches(records, images)
