@@ -3,8 +3,8 @@
     python -m tools.full       # all tests: on all Pythons, in both guests, under sanitizers, of the wheel, repeated;
                                # fuzzing; soak; the documentation
     python -m tools.full --only wheel --only soak  # these parts of it
-    python -m tools.full --ci  # quick runs on the newest other Python: tests of queue pairs, asyncio's protocols and
-                               # the loop's end; of the compiled core's unit tests under sanitizers
+    python -m tools.full --ci  # quick runs on the newest other Python: tests of asyncio's protocols and of the
+                               # loop's end; of the compiled core's unit tests under sanitizers
     python -m tools.full --ci --prepare  # only make what these need; then --ci --prepared takes it as it is
 
 Ends with a table of what was run. Exit status 0 means that nothing failed; a Python that this machine does
@@ -32,10 +32,8 @@ REPORTS = WORK / "reports"
 TESTS = "aionvme/tests"
 TIERS = (f"{TESTS}/unit", f"{TESTS}/flow")
 STATEFUL = f"{TESTS}/stateful"
-# What another Python may do otherwise, and CI has time for: the tests without a controller, and those of asyncio's
-# protocols and of the loop's end.
+# What another Python may do otherwise, and CI has time for: the tests of asyncio's protocols and of the loop's end.
 ASYNCIO = (
-    f"{TESTS}/unit/qpair",
     f"{TESTS}/unit/test_free_threading.py",
     f"{TESTS}/flow/tasks",
     f"{TESTS}/flow/test_torn.py",
