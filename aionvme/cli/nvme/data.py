@@ -37,7 +37,7 @@ commands = Commands("Blocks")
 
 _MOST_BLOCKS = 1 << 16
 PRINFO_SHIFT = 26
-# Write Zeroes of a whole namespace, in dword 12 (NVM Command Set 1.1, 3.3.8).
+# Write Zeroes of a whole namespace, in dword 12 (libnvme's NVME_IO_NSZ, bit 7 of its upper half).
 _NSZ = 23
 
 RefTag = Annotated[
