@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Annotated, Any
 
 import typer
@@ -62,9 +61,6 @@ class _Commands(TyperGroup):
             console.error(str(error))
             raise typer.Exit(console.ERROR) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:
-                # Whoever read our output has seen enough; the caller ends quietly.
-                raise
             console.error(str(error))
             raise typer.Exit(console.ERROR) from error
 
