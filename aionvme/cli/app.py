@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
+from aionvme.cli import binding, console, ending, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
 from aionvme.cli.nvme import (
     features,
@@ -77,6 +77,10 @@ class _Helped:
 
 class _Command(_Helped, TyperCommand):
     """A subcommand."""
+
+    def invoke(self, ctx: Any) -> Any:
+        ending.end_in_order()
+        return super().invoke(ctx)
 
 
 class _Group(_Helped, TyperGroup):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Output", "OutputError", "take_over"]
+__all__ = ["ERRORS", "Input", "Notes", "Output", "OutputError", "take_over"]
 
 # How a file is opened in the place of a descriptor that is closed: so that reading standard input or writing standard
 # output fails as it did before, with EBADF (as gnulib's stdopen.c has it); what is written to standard error is lost.
@@ -27,7 +27,9 @@ _INSTEAD = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
 
 # What an encoding without these has in their place; of any other character a question mark.
 _PLAIN = {"°": "", "µ": "u", "▁": "_", "…": "..."}
-_ERRORS = "aionvme.plainly"
+#: What codecs call the handler of errors that writes those.
+ERRORS = "aionvme.plainly"
+codecs.register_error(ERRORS, lambda error: _plainly(error))
 
 
 class OutputError(Exception):
@@ -71,23 +73,26 @@ class Output(io.FileIO):
             raise
 
 
-class _Notes(io.FileIO):
+class Notes(io.FileIO):
     """Descriptor 2: what can't be written is lost, and no reason to fail."""
 
     def write(self, data: ReadableBuffer, /) -> int:
+        """Writes, if need be after a wait."""
         try:
-            return _in_time(self, select.POLLOUT, lambda: super(_Notes, self).write(data))
+            return _in_time(self, select.POLLOUT, lambda: super(Notes, self).write(data))
         except OSError:
             return memoryview(data).nbytes
 
 
-class _Input(io.FileIO):
+class Input(io.FileIO):
     """Descriptor 0: what has not come yet is waited for, even where it does not block."""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        return _in_time(self, select.POLLIN, lambda: super(_Input, self).readinto(buffer))
+        """Reads what there is, after a wait if there is nothing; 0 at the end."""
+        return _in_time(self, select.POLLIN, lambda: super(Input, self).readinto(buffer))
 
     def readall(self) -> bytes:
+        """Reads up to the end."""
         found, part = bytearray(), bytearray(io.DEFAULT_BUFFER_SIZE)
         while nbytes := self.readinto(part):
             found += memoryview(part)[:nbytes]
@@ -105,14 +110,13 @@ def _in_time(file: io.FileIO, event: int, transfer: Callable[[], int | None]) ->
 
 def take_over() -> Output:
     """Opens what is closed, and puts streams of ours in the place of `sys.stdin`, `sys.stdout` and `sys.stderr`."""
-    codecs.register_error(_ERRORS, _plainly)
     for number, flags in _INSTEAD.items():
         _open(number, flags)
     output = Output(1, "w", closefd=False)
     sys.stdout = _writer(output, sys.stdout)
-    sys.stderr = _writer(_Notes(2, "w", closefd=False), sys.stderr, by_line=True)
+    sys.stderr = _writer(Notes(2, "w", closefd=False), sys.stderr, by_line=True)
     # Bytes that are no text are told apart by whoever looks at the line.
-    reader = io.BufferedReader(_Input(0, closefd=False))
+    reader = io.BufferedReader(Input(0, closefd=False))
     sys.stdin = io.TextIOWrapper(reader, _encoding(sys.stdin), "surrogateescape")
     return output
 
@@ -135,7 +139,7 @@ def _writer(raw: io.FileIO, before: TextIO | None, *, by_line: bool = False) -> 
     # With PYTHONUNBUFFERED a write to sys.stdout.buffer is one system call, which may write a part only. Hence a buffer
     # even there, which is written line by line.
     by_line = by_line or raw.isatty() or bool(getattr(before, "write_through", False))
-    return io.TextIOWrapper(io.BufferedWriter(raw), _encoding(before), _ERRORS, line_buffering=by_line)
+    return io.TextIOWrapper(io.BufferedWriter(raw), _encoding(before), ERRORS, line_buffering=by_line)
 
 
 def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
