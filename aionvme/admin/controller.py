@@ -308,8 +308,10 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
-        cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. A controller that answers
+        nothing any more is given up when the first command of the close has had `admin_timeout`, its Abort
+        `abort_timeout`, and the reset that follows as much again: 130 seconds, if nothing else was said. May be called
+        twice. A cancellation is raised after the end.
 
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and

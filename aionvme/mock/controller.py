@@ -66,8 +66,10 @@ class MockController(Faulty, Inspection, LogScripts, Plugging, Powered, Served):
         num_io_queues: I/O queues of either kind, 1 to 65534.
         mdts: Most bytes of one command, a power of two of 4096 or more; or its power of 4096; 0 for no limit.
         wrr: Weighted round robin with urgent priority class is offered (CAP.AMS).
-        timeout: CAP.TO in seconds.
-        ready_delay: Seconds until CSTS.RDY follows CC.EN.
+        timeout: CAP.TO in seconds; a longer `ready_delay` raises it.
+        ready_delay: Seconds until CSTS.RDY follows CC.EN, when it is set and when it is cleared: connecting takes so
+            long, and closing again. A controller that never becomes ready, or later than CAP.TO, is a fault:
+            `Fault.ready_stuck`.
         shutdown_delay: Seconds until a shutdown is complete.
         dstrd: Doorbell stride, CAP.DSTRD.
         mpsmax: Largest memory page, CAP.MPSMAX.
@@ -181,6 +183,7 @@ class MockController(Faulty, Inspection, LogScripts, Plugging, Powered, Served):
         self._config = ConfigSpace(self._machine, num_irqs, table, vendor)
         self._config.reset_registers = self._registers.reset
         self._faults = Faults(self._machine, self._registers, self._admin, self._config)
+        self._held = []
         self._lock = threading.RLock()
         self._function: weakref.ref[MockFunction] | None = None
         self._loop_drive: LoopDrive | None = None

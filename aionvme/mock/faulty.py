@@ -25,6 +25,7 @@ class Faulty:
     _machine: Machine
     _registers: Registers
     _faults: Faults
+    _held: list[Held]
     _silent = False
 
     def add_faults(self, faults: FaultPlan | Iterable[Fault]) -> None:
@@ -51,10 +52,24 @@ class Faulty:
         nsid: int | None = None,
         count: int | None = None,
     ) -> Held:
-        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them."""
+        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them.
+
+        It goes on until `Held.stop`, the end of `with mock.hold() as held`, or `end_holds`; `Held.release` lets go of
+        what is kept by then, and of nothing that comes later. Admin commands match as well, unless `qid` says otherwise:
+        a controller whose admin commands are kept is closed after their time limits alone (`Controller.close`).
+        """
         fault = Fault(FaultKind.DELAY, qid=qid, opcode=opcode, nsid=nsid, count=count)
         with self._machine:
-            return Held(self._machine, self._faults.add_rule(HOLD, fault))
+            held = Held(self._machine, self._faults.add_rule(HOLD, fault))
+        self._held.append(held)
+        return held
+
+    def end_holds(self) -> None:
+        """Ends every `hold`, and executes and completes what they keep."""
+        while self._held:
+            held = self._held.pop()
+            held.stop()
+            held.release()
 
     def fail(
         self,

@@ -93,7 +93,7 @@ class QueueState:
 class Held:
     """Commands that the mock fetched and keeps. Made by `MockController.hold`; a context manager.
 
-    Leaving the context stops keeping and releases what is kept.
+    Leaving the context stops keeping and releases what is kept: `stop`, then `release`.
     """
 
     def __init__(self, machine: Machine, rule: int) -> None:
@@ -107,12 +107,15 @@ class Held:
             return self._machine.kept(self._rule)
 
     def release(self, n: int | None = None) -> int:
-        """Executes and completes `n` kept commands (None: all), the oldest first; how many there were."""
+        """Executes and completes `n` kept commands (None: all), the oldest first; how many there were.
+
+        What matches later is kept as before: `stop` ends that.
+        """
         with self._machine:
             return self._machine.release(self._rule, (1 << 63) if n is None else n)
 
     def stop(self) -> None:
-        """Keeps no more; what is kept stays kept."""
+        """Keeps no more; what is kept stays kept, until `release`."""
         with self._machine:
             self._machine.remove_rule(self._rule)
 

@@ -36,6 +36,21 @@ def test_hold_and_release(raw: Raw) -> None:
     assert (held.release(), held.commands) == (0, [])
 
 
+def test_all_holds_end(raw: Raw) -> None:
+    """After `release` a hold goes on; `end_holds` ends those that were left, and completes what they keep."""
+    queue = raw.create(1)
+    held, other = raw.mock.hold(opcode=READ), raw.mock.hold(opcode=FLUSH)
+    held.release()
+    for cid, opcode in enumerate((READ, FLUSH)):
+        queue.post(opcode, cid=cid, nsid=1, prp1=raw.page_iova)
+    queue.ring()
+    raw.mock.step()
+    assert (held.commands, other.commands) == ([(1, 0, READ)], [(1, 1, FLUSH)])
+    raw.mock.end_holds()
+    assert sorted(cqe.cid for cqe in queue.wait(2)) == [0, 1]
+    assert queue.run(READ, cid=9, nsid=1, prp1=raw.page_iova).cid == 9
+
+
 def test_hold_counts_and_matches(raw: Raw) -> None:
     """`count` bounds what is held; qid, opcode and nsid select; admin commands can be held as well."""
     first, second = raw.create(1), raw.create(2)
