@@ -111,4 +111,5 @@ class Answers:
         try:
             return self._file.readline()
         except OSError as error:
+            console.note("")
             raise UsageError(f"the answers can't be read: {error.strerror or error}") from error

@@ -23,11 +23,11 @@ pytest.importorskip("typer", reason="the command line is an extra")
 # The command as it is, but what is at every address is the mock: how it treats a device can be tried.
 _ON_A_DEVICE = """
 import sys, aionvme
-from aionvme.cli import main
+from aionvme.cli import command
 connect = aionvme.connect
 aionvme.connect = lambda address: connect("mock:")
 sys.argv = ["aionvme", *sys.argv[1:]]
-main()
+command()
 """
 
 

@@ -22,10 +22,10 @@ SHORT = ("-t", "0.3", "--warmup", "0.05")
 # The command as it is, but what is at every address is the mock: how it treats a device can be tried.
 _ON_A_DEVICE = """
 import sys, aionvme
-from aionvme.cli import main
+from aionvme.cli import command
 connect = aionvme.connect
 aionvme.connect = lambda address: connect("mock:?size=1MiB")
-main()
+command()
 """
 
 
