@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 import attrs
@@ -49,8 +49,8 @@ class TelemetryCommands(PersistentEventCommands):
             header = await saving
 
         Args:
-            file: A path, which has the whole log afterwards or is as it was before; or a binary file that is open for
-                writing, which stays open.
+            file: A path, which has the whole log afterwards or is as it was before, but for a device or a pipe, which
+                is written to at once; or a binary file that is open for writing, which stays open.
             controller: The log that the controller initiated (08h); else the host's (07h).
             area: Last data area that is written, 1 to 4. Area 4 is filled only once the host has said that it knows it
                 (Host Behavior Support, ETDAS).
@@ -150,34 +150,56 @@ def _generation(header: TelemetryHeader, lid: int) -> int:
 
 
 class _Part:
-    """A file beside the one that is wanted, which takes its place once it is whole."""
+    """A file beside the one that is wanted, which takes its place once it is whole.
+
+    Only a file's place can be taken: a device or a pipe is written to, and of a link it is what it leads to.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._name = path
+        self._beside = False
         self._file: IO[bytes] | None = None
 
-    @property
-    def _name(self) -> str:
-        return f"{self._path}.part"
-
     def open(self) -> None:
+        self._beside = os.path.isfile(self._path) or not os.path.exists(self._path)
+        if self._beside:
+            self._path = os.path.realpath(self._path)
+            self._name = f"{self._path}.part"
         self._file = open(self._name, "wb")  # noqa: SIM115 - `keep` or `drop` closes it
 
     def write(self, data: Buffer) -> None:
         assert self._file is not None
-        self._file.write(data)
+        with self._named():
+            self._file.write(data)
 
     def keep(self) -> None:
         assert self._file is not None
-        self._file.close()
-        os.replace(self._name, self._path)
+        with self._named():
+            self._file.close()
+        if self._beside:
+            os.replace(self._name, self._path)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # That there is no space left has no name in it.
+            error.filename = self._name
+            raise
 
     def drop(self) -> None:
         if self._file is None:
             return  # It could not be opened: what is there is not ours.
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._name)
+        if self._beside:
+            self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name)
+            return
+        with contextlib.suppress(OSError):
+            # What is left of it is not taken either.
+            self._file.close()
 
 
 async def _in_thread(call: Callable[..., object], *args: Any) -> None:

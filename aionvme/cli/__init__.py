@@ -9,12 +9,31 @@ is asked. Does not belong here: anything that a program would want to call.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["main"]
+from aionvme.cli import ending
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+__all__ = ["command", "main"]
+
+
+def command() -> None:
+    """The program `aionvme`: `main`, whatever its standard streams are, and whenever Ctrl-C comes.
+
+    Raises:
+        SystemExit: As `main`; 141 if whoever read standard output went away.
+    """
+    ending.run(_load, main)
 
 
 def main() -> None:
     """Runs the command line; ends with `SystemExit`: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    _load()(prog_name="aionvme")
+
+
+def _load() -> Typer:
     # Typer and Rich are an extra: a program that uses the driver does without them.
     try:
         from aionvme.cli.app import app
@@ -25,4 +44,4 @@ def main() -> None:
             f"aionvme: the command line needs {error.name}. Run `pip install aionvme[cli]`", file=sys.stderr
         )
         raise SystemExit(1) from None
-    app(prog_name="aionvme")
+    return app

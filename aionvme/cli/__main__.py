@@ -1,5 +1,5 @@
 """`python -m aionvme.cli`: the command where its script is not installed."""
 
-from aionvme.cli import main
+from aionvme.cli import command
 
-main()
+command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aionvme
-from aionvme.cli import binding, console, hello, listing, mocking, top, tracing
+from aionvme.cli import binding, console, ending, hello, listing, mocking, top, tracing
 from aionvme.cli.manage import manage
 from aionvme.cli.nvme import (
     features,
@@ -62,9 +61,6 @@ class _Commands(TyperGroup):
             console.error(str(error))
             raise typer.Exit(console.ERROR) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:
-                # Whoever read our output has seen enough; the caller ends quietly.
-                raise
             console.error(str(error))
             raise typer.Exit(console.ERROR) from error
 
@@ -81,6 +77,10 @@ class _Helped:
 
 class _Command(_Helped, TyperCommand):
     """A subcommand."""
+
+    def invoke(self, ctx: Any) -> Any:
+        ending.end_in_order()
+        return super().invoke(ctx)
 
 
 class _Group(_Helped, TyperGroup):

@@ -13,6 +13,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from aionvme.cli.ending import ERROR, INTERRUPTED, USAGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -35,12 +37,6 @@ __all__ = [
     "size",
     "table",
 ]
-
-#: Exit statuses.
-ERROR = 1
-USAGE = 2
-#: 128 and the number of SIGINT, as shells have it.
-INTERRUPTED = 130
 
 # No terminal has a width of its own: what is piped is neither folded nor cut.
 _UNFOLDED = 100_000

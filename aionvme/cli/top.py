@@ -130,9 +130,8 @@ def _serve(port: int, host: str) -> None:
 
     chosen, stop = endpoint(snapshots, port, host)
     shown = f"[{host}]" if ":" in host else host
-    console.result(f"http://{shown}:{chosen}/metrics")
-    sys.stdout.flush()
     try:
+        console.result(f"http://{shown}:{chosen}/metrics")
         while True:
             time.sleep(3600)
     finally:

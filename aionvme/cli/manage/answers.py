@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from aionvme.cli import console
+from aionvme.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,4 +108,7 @@ class Answers:
                 await readable.wait()
             finally:
                 loop.remove_reader(self._file.fileno())
-        return self._file.readline()
+        try:
+            return self._file.readline()
+        except OSError as error:
+            raise UsageError(f"the answers can't be read: {error.strerror or error}") from error

@@ -42,7 +42,8 @@ def manage(
     """
     if script is None:
         raise typer.Exit(run(addresses or [], yes=yes))
-    with script.open() as file:
+    # Bytes that are no text are no answer; as on standard input they are told apart by whoever looks at the line.
+    with script.open(errors="surrogateescape") as file:
         raise typer.Exit(run(addresses or [], file=file, yes=yes))
 
 

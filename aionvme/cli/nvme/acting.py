@@ -147,10 +147,16 @@ def write_output(path: Path | None, data: bytes) -> None:
 
     Raises:
         UsageError: Standard output is a terminal.
-        OSError: The file can't be written.
+        OSError: The file can't be written. It is named.
+        OutputError: Standard output can't be written.
     """
     if path is not None:
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            # That there is no space left has no name in it.
+            error.filename = str(path)
+            raise
         return
     from aionvme.cli.nvme.output import print_bytes
 

@@ -177,13 +177,14 @@ class Call:
             return await act(self)
 
     def _failed(self, error: NvmeError) -> None:
-        if self.output == Output.JSON:
-            output.print_json(_as_json(error))
         text = f"{self.name}: {status_text(error) if isinstance(error, StatusError) else error}"
         advice = _ADVICE.get(error.status.name) if isinstance(error, StatusError) else None
         console.error(
             text if advice is None else f"{text}. {advice.format(address=shlex.quote(self.address))}"
         )
+        # Last: where standard output can't be written that is an error of its own.
+        if self.output == Output.JSON:
+            output.print_json(_as_json(error))
 
 
 def status_text(error: StatusError) -> str:

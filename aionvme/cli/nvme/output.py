@@ -29,8 +29,13 @@ _Line = tuple[int, str, str, str]
 
 
 def print_json(value: Any) -> None:
-    """JSON, spaced as nvme-cli spaces it."""
-    sys.stdout.write(json.dumps(value, indent=2, separators=(",", ":"), ensure_ascii=False) + "\n")
+    """JSON, spaced as nvme-cli spaces it; what the encoding of standard output lacks is escaped."""
+    text = json.dumps(value, indent=2, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, separators=(",", ":"))
+    sys.stdout.write(text + "\n")
 
 
 def print_bytes(data: bytes) -> None:

@@ -200,20 +200,18 @@ def _pass(call: Call, admin: bool, told: _Told) -> None:
         return found
 
     dw0, received, beside = call.run(act)
-    console.note(f"{command.title} is Success and result: {dw0:#010x}")
     _show_received(call, told.input_file, received)
     if beside and told.metadata is not None:
-        told.metadata.write_bytes(beside)
+        acting.write_output(told.metadata, beside)
+    console.note(f"{command.title} is Success and result: {dw0:#010x}")
 
 
 def _show_received(call: Call, path: Path | None, received: bytes) -> None:
-    from aionvme.cli.nvme.output import hex_dump, print_bytes
+    from aionvme.cli.nvme.output import hex_dump
 
     if not received:
         return
-    if path is not None:
-        path.write_bytes(received)
-    elif call.output == Output.BINARY:
-        print_bytes(received)
+    if path is not None or call.output == Output.BINARY:
+        acting.write_output(path, received)
     else:
         console.result(hex_dump(received))

@@ -120,6 +120,39 @@ async def test_telemetry_that_changes(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [path.name]
 
 
+async def test_telemetry_takes_no_place_but_of_a_file(tmp_path: Path) -> None:
+    """A pipe is written to and stays one, as a device would; of a link it is the file behind it that is replaced."""
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_bytes(b"before")
+    link.symlink_to(file)
+    async with rig(device()) as r:
+        reading = asyncio.create_task(asyncio.to_thread(pipe.read_bytes))
+        await r.ctrlr.save_telemetry(pipe)
+        log = await reading
+        await r.ctrlr.save_telemetry(link, create=False)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert len(log) > BLOCK and file.read_bytes() == log
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
+
+
+async def test_telemetry_into_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    """A pipe that breaks is an error, and stays where it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def read_some() -> None:
+        with pipe.open("rb") as file:
+            file.read(BLOCK)
+
+    async with rig(device(telemetry=1024 * BLOCK)) as r:
+        reading = asyncio.create_task(asyncio.to_thread(read_some))
+        with pytest.raises(BrokenPipeError):
+            await r.ctrlr.save_telemetry(pipe)
+        await reading
+    assert pipe.is_fifo()
+
+
 async def test_telemetry_that_is_cancelled(tmp_path: Path) -> None:
     """No file is left, nor a part of one."""
     async with rig(device(telemetry=64 * BLOCK)) as r:
