@@ -188,6 +188,8 @@ def connect(address: Address, opts: ControllerOptions | None = None) -> Opening[
 
 
 async def _connect(address: Address, opts: ControllerOptions | None) -> Controller:
+    if not isinstance(opts, ControllerOptions | None):
+        raise TypeError(f"opts must be ControllerOptions(...) or None, not {opts!r}")
     chosen = attrs.evolve(opts) if opts is not None else ControllerOptions()
     parsed = _parse(address)
     # "mock:" makes another mock each time.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionvme.admin import bringup, host_memory, marshal, namespaces, recording, startup
 from aionvme.admin.commands import AdminCommands
-from aionvme.admin.core import Core, State, logger
+from aionvme.admin.core import Core, State, closed, logger
 from aionvme.admin.events import REQUESTS, Events
 from aionvme.admin.facts import Facts
 from aionvme.admin.keep_alive import KeepAlive
@@ -365,12 +365,12 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
                 await borrowers.finish(ControllerLostError(f"{core}: its owner has closed it"))
             for qp in list(core.queues.values()):
                 try:
-                    await self._queues.close_io_qpair(qp)
+                    await self._queues.close_io_qpair(qp, closed(core))
                 except ControllerFailedError as error:
                     failure = error
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(UsageError(f"the controller {core} is closed"))
+            core.admin.refuse(closed(core))
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
                 await shut_down(core)

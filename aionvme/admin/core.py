@@ -18,8 +18,9 @@ from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
 from aionvme.admin.log_support import LogSupport
 from aionvme.admin.nudges import Nudges
-from aionvme.errors import ControllerLostError, NvmeError
+from aionvme.errors import ControllerLostError, NvmeError, UsageError
 from aionvme.qpair.limits import Limits
+from aionvme.qpair.namespaces import Namespaces
 from aionvme.qpair.tap import Tap
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from aionvme.qpair.governed import GovernedQueuePair
     from aionvme.qpair.home import Home
     from aionvme.qpair.io import IoQueuePair
-    from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
     from aionvme.spec.logs import CommandsSupportedAndEffects
@@ -115,7 +115,7 @@ class Core:
     state: State = State.STARTING
     error: NvmeError | None = None
     data: IdentifyController | None = None
-    namespaces: dict[int, Namespace] = attrs.field(factory=dict)
+    namespaces: Namespaces = attrs.field(factory=Namespaces)
     nudges: Nudges = attrs.field(factory=Nudges)
     scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     rescan: asyncio.Task[None] | None = None
@@ -240,3 +240,8 @@ class Core:
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)
+
+
+def closed(core: Core) -> UsageError:
+    """What a user of a controller is told that was closed."""
+    return UsageError(f"the controller {core} is closed: connect to it anew by aionvme.connect()")

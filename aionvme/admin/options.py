@@ -38,14 +38,18 @@ def _mechanism(value: int) -> ArbMechanism:
 
 
 def _within(low: int, high: int) -> Any:
-    def check(_instance: Any, attribute: attrs.Attribute[int], value: int) -> None:
+    def check(_instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{attribute.name} must be a whole number, not {value!r}")
         if not low <= value <= high:
             raise UsageError(f"{attribute.name} must be from {low} to {high}, not {value}")
 
     return check
 
 
-def _seconds(_instance: Any, attribute: attrs.Attribute[float], value: float) -> None:
+def _seconds(_instance: Any, attribute: attrs.Attribute[float], value: Any) -> None:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{attribute.name} must be a number of seconds, 0 for none, not {value!r}")
     if not 0 <= value < 1_000_000:
         raise UsageError(f"{attribute.name} must be a number of seconds, 0 for none, not {value}")
 

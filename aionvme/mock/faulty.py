@@ -55,8 +55,8 @@ class Faulty:
         """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them.
 
         It goes on until `Held.stop`, the end of `with mock.hold() as held`, or `end_holds`; `Held.release` lets go of
-        what is kept by then, and of nothing that comes later. Admin commands match as well, unless `qid` says otherwise:
-        a controller whose admin commands are kept is closed after their time limits alone (`Controller.close`).
+        what is kept by then, and of nothing that comes later. Admin commands match as well, unless `qid` says
+        otherwise: a controller whose own commands are kept is closed after their time limits (`Controller.close`).
         """
         fault = Fault(FaultKind.DELAY, qid=qid, opcode=opcode, nsid=nsid, count=count)
         with self._machine:

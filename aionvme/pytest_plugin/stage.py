@@ -116,10 +116,11 @@ class Stage:
         if self._device is not None:
             pytest.skip("takes the mock, and --aionvme-address names a controller")
         try:
-            mock = MockController(**self.marker.of_mock)
+            return self._open.enter_context(MockController(**self.marker.of_mock))
         except (UsageError, TypeError) as error:
-            pytest.fail(f"nvme(...): {error}", pytrace=False)
-        return self._open.enter_context(mock)
+            wrong = str(error)
+        # Out of the handler, or pytest shows what was handled as well.
+        pytest.fail(f"nvme(...): {wrong}", pytrace=False)
 
     @property
     def address(self) -> Any:

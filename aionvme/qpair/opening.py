@@ -44,7 +44,14 @@ class Opening(Generic[T]):
         if self._opened is not None:
             await self._opened.close()
 
-    if not TYPE_CHECKING:  # They know that there is no such attribute.
+    if not TYPE_CHECKING:  # They know that there are no such attributes.
+
+        def __enter__(self) -> None:
+            self._begun = True
+            raise TypeError(f"{self._name} opens by `async with`, or by `await`: `with` can't wait for it")
+
+        def __exit__(self, *_exc: object) -> None:
+            raise AssertionError("it was never entered")
 
         def __getattr__(self, name: str) -> None:
             raise AttributeError(

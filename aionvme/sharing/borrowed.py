@@ -16,6 +16,7 @@ from aionvme.admin.options import QPrio
 from aionvme.errors import ControllerResetError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
+from aionvme.qpair.namespaces import Namespaces
 from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, start_to_end, wait_to_end
 from aionvme.sharing.channel import close_all
@@ -82,7 +83,7 @@ class BorrowedController:
         self._error: NvmeError | None = None
         self._queues: dict[int, IoQueuePair] = {}
         self._irq_fds: dict[int, list[int]] = {}
-        self._namespaces: dict[int, Namespace] = {}
+        self._namespaces = Namespaces()
         self._looking: asyncio.Future[None] | None = None
         self._look_again = False
         self._function: BorrowedFunction | None = None

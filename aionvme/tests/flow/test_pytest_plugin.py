@@ -232,7 +232,8 @@ def test_data_is_not_endangered(run: Run, address: str) -> None:
 def test_bad_markers_say_so(run: Run) -> None:
     """A loop or an option of the mock that there is not is said where the test is."""
     result = run("@pytest.mark.nvme(nothing=1)\ndef test_option(nvme_mock): pass")
-    result.stdout.fnmatch_lines(["*nothing*"])
+    result.stdout.fnmatch_lines(["nvme(...): *nothing*"])
+    result.stdout.no_fnmatch_line("During handling*")
     result.assert_outcomes(errors=1)
     result = run("@pytest.mark.asyncio\n@pytest.mark.nvme(loop='trio')\nasync def test_loop(nvme_mock): pass")
     assert "asyncio, uvloop" in result.stdout.str() + result.stderr.str()
