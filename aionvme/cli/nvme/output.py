@@ -32,7 +32,8 @@ def print_json(value: Any) -> None:
     """JSON, spaced as nvme-cli spaces it; what the encoding of standard output lacks is escaped."""
     text = json.dumps(value, indent=2, separators=(",", ":"), ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding)
+        # A stream that is none of the process's may take any character, and have no encoding.
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, indent=2, separators=(",", ":"))
     sys.stdout.write(text + "\n")
