@@ -43,6 +43,7 @@ COMPILED = tuple(f"{TESTS}/unit/{layer}" for layer in ("pci", "qpair", "mock"))
 # With AIONVME_FUZZ set these have more examples.
 HOSTILE = (f"{TESTS}/unit/qpair/test_hostile.py", f"{TESTS}/flow/test_hostile_registers.py",
            f"{TESTS}/unit/spec/test_every_structure.py")  # fmt: skip
+ATHERIS = "fuzzing, decoders by atheris"
 SANITIZERS = "address,undefined"
 # aionvme/tests/quick.py says what it leaves out.
 QUICK = ("--quick",)
@@ -117,7 +118,10 @@ def fuzzed(table: Table) -> None:
     """Many more hostile devices and bytes than every change has time for."""
     more = {**os.environ, "AIONVME_FUZZ": "100"}
     suite(table, "fuzzing", Path(sys.executable), HOSTILE, environment=more, options=SLOWLY)
-    program(table, "fuzzing, decoders by atheris", "tools.fuzz", "--seconds", "600")
+    if problem := _run(sys.executable, "-m", "pip", "install", "--quiet", "--group", "fuzz"):
+        table.left_out(ATHERIS, f"it can't be had for Python {THIS}: {problem}")
+    else:
+        program(table, ATHERIS, "tools.fuzz", "--seconds", "600")
 
 
 def suite(

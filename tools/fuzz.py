@@ -1,11 +1,11 @@
 """Owns fuzzing every decoder of `aionvme.spec` with atheris, which looks for bytes that take new ways through them.
 
-    pip install atheris                      # of Pythons that it has a wheel for
+    pip install --group fuzz                 # of Pythons that atheris has a wheel for
     python -m tools.fuzz --seconds 600
 
-A decoder may raise `DecodeError`, and nothing else; atheris writes the bytes that made it do so into a file. Without
-atheris the tests have hypothesis do it (`aionvme/tests/unit/spec/test_every_structure.py`), as they do for the compiled
-completion path, which atheris does not see into.
+A decoder may raise `DecodeError`, and nothing else; atheris writes the bytes that made it raise another exception into
+a file. The tests have hypothesis do it as well (`aionvme/tests/unit/spec/test_every_structure.py`), and that alone for
+the compiled completion path, which atheris does not see into.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ def one(data: bytes, among: list[Callable[[bytes], Any]]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; exit status 0 means that nothing was found, or that there is no atheris."""
+    """Run it; exit status 0 means that nothing was found."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=60)
     options = parser.parse_args(argv)
     try:
         atheris: Any = importlib.import_module("atheris")
     except ImportError:
-        print("no atheris for this Python: hypothesis alone fuzzes the decoders, in the tests")
-        return 0
+        print("there is no atheris here: `pip install --group fuzz`, for Pythons that it has a wheel for")
+        return 1
     with atheris.instrument_imports(include=["aionvme.spec"]):
         among = decoders()
     print(f"{len(among)} decoders", flush=True)

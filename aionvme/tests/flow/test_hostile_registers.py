@@ -17,6 +17,7 @@ import aionvme
 from aionvme.admin.bringup import Registers
 from aionvme.mock import MockController
 from aionvme.spec.registers import Reg
+from aionvme.testing import run
 
 MORE = int(os.environ.get("AIONVME_FUZZ", "1"))
 OPTIONS = aionvme.ControllerOptions(
@@ -30,7 +31,7 @@ VALUES = st.one_of(st.sampled_from([0, 1, 2, 3, 1 << 4, 0xFFFFFFFF]), st.integer
 
 async def _connects(lies: dict[int, int], after: int) -> None:
     """Brings up a mock whose registers are these from the n-th look at CSTS on."""
-    with MockController() as mock:
+    with MockController(drive="step") as mock:
         true, left = mock._registers.refresh, after
 
         def refresh() -> None:
@@ -51,7 +52,7 @@ async def _connects(lies: dict[int, int], after: int) -> None:
             assert ctrlr.data.mn.strip() == "aionvme mock"
 
 
-@settings(max_examples=8 * MORE, deadline=None)
+@settings(max_examples=40 * MORE, deadline=None)
 @given(st.dictionaries(st.sampled_from(OFFSETS), VALUES, min_size=1), st.integers(0, 4))
 def test_anything_in_the_registers(lies: dict[int, int], after: int) -> None:
     """It is a controller that says what it is, or an error of ours; never a crash, another exception or a hang."""
@@ -59,4 +60,4 @@ def test_anything_in_the_registers(lies: dict[int, int], after: int) -> None:
         # CAP.TO has up to two minutes.
         patch.setattr(Registers, "timeout", 0.05)
         with contextlib.suppress(aionvme.NvmeError):
-            asyncio.run(_connects(lies, after))
+            run(_connects(lies, after))
