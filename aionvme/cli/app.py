@@ -151,7 +151,7 @@ _MACHINE = "This machine"
 
 
 def _add(to: typer.Typer, name: str, function: Callable[..., Any], example: str, panel: str = "") -> None:
-    shown = {"rich_help_panel": panel} if panel else {}
+    shown: dict[str, Any] = {"rich_help_panel": panel} if panel else {}
     to.command(name, cls=_Command, epilog=f"Example: aionvme {example}", **shown)(function)
 
 

@@ -97,7 +97,7 @@ def _sentence(error: Any, ctx: Any) -> str:
     if unknown is not None and type(error).__name__ == "NoSuchOption":
         known = [] if ctx is None else [name for each in ctx.command.params for name in each.opts]
         return f"there is no option {unknown}.{alike(unknown, known)}"
-    text = error.format_message().strip()
+    text: str = error.format_message().strip()
     # Words of the library by which newer versions of Typer read values.
     text = text.replace("Value error, ", "").replace("Input should be", "it has to be")
     return (text[:1].lower() + text[1:]).rstrip(".") + "."
