@@ -8,7 +8,7 @@ import typer
 
 from aionvme.cli import console
 from aionvme.cli.standing import standing
-from aionvme.errors import AddressError, UsageError
+from aionvme.errors import AddressError
 from aionvme.pci import bind as binder
 from aionvme.pci.address import parse_bdf
 from aionvme.pci.discovery import find
@@ -52,7 +52,8 @@ def _each(
     host = ctx.find_object(Host) or Host()
     failed = 0
     for address in addresses:
-        _check(address)
+        # What is no address at all is a mistake in the call, unlike that of a function that is not there.
+        parse_bdf(address)
     for address in addresses:
         try:
             before = find(address, host.sys)
@@ -67,14 +68,6 @@ def _each(
         tell(after, host)
     if failed:
         raise typer.Exit(console.ERROR)
-
-
-def _check(address: str) -> None:
-    """What is no address at all is a mistake in the call, unlike that of a function that is not there."""
-    try:
-        parse_bdf(address)
-    except AddressError as error:
-        raise UsageError(str(error)) from None
 
 
 def _tell_change(before: PciDevice, after: PciDevice, block_devices: list[str]) -> None:

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from aionvme.cli import console
-from aionvme.errors import AddressError, UsageError
 from aionvme.pci.address import MockAddress, parse_address
 
 if TYPE_CHECKING:
@@ -22,11 +21,7 @@ def is_disposable(address: str) -> bool:
     Raises:
         UsageError: It is not an address.
     """
-    try:
-        parsed = parse_address(address)
-    except AddressError as error:
-        # Not an address at all, unlike one of a device that is not there.
-        raise UsageError(str(error)) from None
+    parsed = parse_address(address)
     # With a file behind it a mock has what somebody stored there.
     return isinstance(parsed, MockAddress) and "storage" not in parsed.options
 

@@ -24,6 +24,7 @@ __all__ = [
     "ERROR",
     "INTERRUPTED",
     "USAGE",
+    "about",
     "error",
     "facts",
     "interrupted",
@@ -51,6 +52,16 @@ def _console(aside: bool = False) -> Console:
 def named(address: str) -> str:
     """An address as the beginning of a sentence, to which a colon is added: "mock:" has one of its own."""
     return address.removesuffix(":")
+
+
+def about(address: str, text: str) -> str:
+    """A message with the address in front, unless it begins with it: what the driver says of a function does."""
+    # The driver writes a PCI address with its domain, and one of vfio-user without its options.
+    said = text.partition(": ")[0]
+    place = address.partition("?")[0]
+    if said in (named(address), named(place)) or said.endswith(f":{place}"):
+        return text
+    return f"{named(address)}: {text}"
 
 
 def result(text: str = "", style: str = "") -> None:

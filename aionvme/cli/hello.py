@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -149,7 +150,7 @@ def _show_steps(trial: Trial) -> None:
     if not trial.written:
         console.result(f"What is there: {trial.found}. Nothing was written.")
         console.note(
-            f"`aionvme hello {trial.plan.address} --write` overwrites these blocks and verifies them."
+            f"`aionvme hello {shlex.quote(trial.plan.address)} --write` overwrites these blocks and verifies them."
         )
     elif trial.mismatch is None:
         console.result("Verified: what was read is what was written.", "green")

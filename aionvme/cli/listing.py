@@ -101,6 +101,12 @@ def list_subsys(
     if output_format != Output.NORMAL:
         output.print_document(document, output_format)
         return
+    if not document[0]["Subsystems"]:
+        console.result("This machine's kernel has no NVM subsystem.")
+        console.note(
+            "One of another controller is listed if its address is given: `aionvme list-subsys mock:`; `aionvme list` "
+            "shows this machine's functions"
+        )
     for subsystem in document[0]["Subsystems"]:
         console.result(f"{subsystem['Name']} - NQN={subsystem['NQN']}", "bold")
         for path in subsystem["Paths"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -15,8 +16,9 @@ import typer
 from aionvme.cli import console
 from aionvme.errors import UsageError
 from aionvme.mock import MockController
+from aionvme.mock.options import option_examples
 
-__all__ = ["serve"]
+__all__ = ["options", "serve"]
 
 
 class Doorbells(StrEnum):
@@ -30,7 +32,9 @@ def serve(
     socket: Annotated[Path, typer.Option(help="The folder of the socket `cntrl`; made if there is none.")],
     more: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Further options of the mock, as in docs/mock.md."),
+        typer.Argument(
+            metavar="KEY=VALUE", help="Further options of the mock: `aionvme mock options` lists them."
+        ),
     ] = None,
     storage: Annotated[
         Path | None, typer.Option(help="A file that holds all namespaces, and survives. By default: memory.")
@@ -50,7 +54,7 @@ def serve(
 
     One driver at a time; when one has gone, the next may come. Ctrl-C or SIGTERM ends it.
     """
-    options = _options(more or []) | {
+    chosen = _options(more or []) | {
         key: str(value)
         for key, value in (
             ("storage", storage),
@@ -61,13 +65,18 @@ def serve(
         )
         if value is not None
     }
-    with told_to_end() as wait, MockController.from_options(options) as mock:
+    with told_to_end() as wait, MockController.from_options(chosen) as mock:
         with mock.serve(socket, doorbells=doorbells.value) as serving:
             console.result(f"Serving at {serving.path}", "bold")
             console.facts(_facts(mock))
-            console.note(f"Try it: `aionvme hello vfio-user:{socket}`. Ctrl-C ends it.")
+            console.note(f"Try it: `aionvme hello {shlex.quote(f'vfio-user:{socket}')}`. Ctrl-C ends it.")
             wait()
         console.result("Ended.")
+
+
+def options() -> None:
+    """List what an address "mock:?KEY=VALUE&KEY=VALUE" may have, each with a value as it is written."""
+    console.facts(option_examples().items())
 
 
 def _options(texts: list[str]) -> dict[str, str]:

@@ -35,6 +35,7 @@ from aionvme.mock.registers import Registers
 from aionvme.mock.served import Served
 from aionvme.mock.striking import Faults, plan_of
 from aionvme.mock.subsystem import Subsystem
+from aionvme.pci.address import MalformedAddressError
 from aionvme.pci.device import PciDevice
 
 if TYPE_CHECKING:
@@ -199,12 +200,14 @@ class MockController(Faulty, Inspection, LogScripts, Plugging, Powered, Served):
         """As the options of an address say ("mock:?size=1GiB&lba=4096").
 
         Raises:
-            AddressError: An option that there is not, or a bad value; the message lists what there is.
+            MalformedAddressError: An option that there is not, or a bad value.
         """
         try:
             return cls(**parse_options(options))
+        except MalformedAddressError:
+            raise
         except UsageError as error:
-            raise AddressError(f"mock: {error}") from error
+            raise MalformedAddressError(f"mock: {error}") from error
 
     def second(self, **options: Any) -> MockController:
         """One more controller of the same NVM subsystem, with options of its own, as a host of its own has it."""

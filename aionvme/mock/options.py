@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,9 +13,9 @@ from aionvme.errors import AddressError, UsageError
 from aionvme.mock.commands import CommandOptions, Commands
 from aionvme.mock.fault_plan import FaultPlan
 from aionvme.mock.media_options import MediaKeywords, MediaOptions
-from aionvme.pci.address import parse_size
+from aionvme.pci.address import MalformedAddressError, parse_size
 
-__all__ = ["DRIVES", "MockOptions", "MoreOptions", "NamespaceConfig"]
+__all__ = ["DRIVES", "MockOptions", "MoreOptions", "NamespaceConfig", "option_examples"]
 
 MiB = 1 << 20
 #: Command effects, extended data, telemetry with data area 4, persistent events, supported log pages.
@@ -303,27 +304,37 @@ _TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
-def _known() -> str:
-    return ", ".join(f"{key}={example}" for key, (_, example) in _TEXTS.items())
+_LISTED = "`aionvme mock options` lists what there is"
+
+
+def option_examples() -> dict[str, str]:
+    """What an address may have, each with a value as it is written."""
+    return {key: example for key, (_, example) in _TEXTS.items()}
+
+
+def _unknown(key: str) -> MalformedAddressError:
+    found = difflib.get_close_matches(key, _TEXTS, n=1)
+    meant = f" Did you mean {found[0]}?" if found else ""
+    return MalformedAddressError(f"the mock has no option {key!r}.{meant} {_LISTED}")
 
 
 def parse_options(options: Mapping[str, str]) -> dict[str, Any]:
     """The keywords of `MockController` for the options of an address.
 
     Raises:
-        AddressError: An option that there is not, or a value that it can't have.
+        MalformedAddressError: An option that there is not, or a value that it can't have.
     """
     keywords: dict[str, Any] = {}
     for key, text in options.items():
         if key not in _TEXTS:
-            raise AddressError(f"the mock has no option {key!r}. It has {_known()}")
+            raise _unknown(key)
         read, example = _TEXTS[key]
         try:
             keywords[key] = read(text)
         except UsageError as error:
-            raise AddressError(f"the mock's option {key}: {error}") from None
+            raise MalformedAddressError(f"the mock's option {key}: {error}") from None
         except (ValueError, KeyError, AddressError):
-            raise AddressError(
-                f"the mock's option {key} is written like {key}={example}, not {text!r}. It has {_known()}"
+            raise MalformedAddressError(
+                f"the mock's option {key} is written like {key}={example}, not {text!r}. {_LISTED}"
             ) from None
     return keywords

@@ -10,13 +10,14 @@ from uuid import UUID
 
 import attrs
 
-from aionvme.errors import AddressError
+from aionvme.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "IOMMU_MODES",
+    "MalformedAddressError",
     "MockAddress",
     "PciAddress",
     "VfioUserAddress",
@@ -28,10 +29,11 @@ __all__ = [
 #: How a function may be opened: chosen by what the machine has, or as told.
 IOMMU_MODES = ("auto", "group", "iommufd", "noiommu")
 
+# Without noiommu, which is only known so that its refusal says why: it is no remedy for anything.
 _FORMS = (
-    '"0000:01:00.0", "01:00.0" (with "?iommu=auto|group|iommufd|noiommu&vf_token=UUID"), '
+    '"0000:01:00.0" (with "?iommu=auto|group|iommufd&vf_token=UUID"), '
     '"mock:" (with "?size=1GiB&lba=4096&namespaces=2"), "vfio-user:/run/ctrl" (with "?timeout=5"), '
-    '"trtype:PCIE traddr:0000:01:00.0", "trtype:VFIOUSER traddr:/run/ctrl"'
+    'and SPDK\'s "trtype:PCIE traddr:0000:01:00.0"'
 )
 
 _HEX = "[0-9a-fA-F]"
@@ -41,6 +43,10 @@ _BDF = re.compile(rf"(?:({_HEX}{{1,8}})[:.])?({_HEX}{{1,2}})[:.]({_HEX}{{1,2}})[
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _DECIMAL_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _SIZE = re.compile(r"(\d+)\s*([KMGTP]?)(iB|B)?", re.IGNORECASE)
+
+
+class MalformedAddressError(AddressError, UsageError):
+    """What is no address, or has an option that there is not: wrong usage, which a device that is not there is not."""
 
 
 @attrs.frozen
@@ -119,7 +125,7 @@ def parse_address(text: str) -> PciAddress | MockAddress | VfioUserAddress:
         text: One of the forms that the error message lists.
 
     Raises:
-        AddressError: It is none of them.
+        MalformedAddressError: It is none of them.
         TypeError: It is not text.
     """
     if not isinstance(text, str):
@@ -140,11 +146,14 @@ def parse_bdf(text: str) -> str:
     """Reads a PCI address, with or without its domain, and gives it as sysfs writes it.
 
     Raises:
-        AddressError: It is not a PCI address.
+        MalformedAddressError: It is not a PCI address.
     """
     match = _BDF.fullmatch(text.strip())
     if match is None and re.match(r"(/dev/)?nvme\d", text.strip()):
-        raise _bad(text, "it is the kernel's name of a drive. Run `aionvme list` to see its PCI address")
+        raise MalformedAddressError(
+            f"{text!r} is the kernel's name of a drive, not an address. Run `aionvme list` to see its PCI address, "
+            "and `aionvme bind` to take it from the kernel"
+        )
     if match is None:
         raise _bad(text, "it is no PCI address")
     domain, bus, device, function = (int(part or "0", 16) for part in match.groups())
@@ -166,8 +175,8 @@ def parse_size(text: str) -> int:
     return int(match[1]) * (_DECIMAL_UNITS if decimal else _UNITS)[match[2].upper()]
 
 
-def _bad(text: str, why: str) -> AddressError:
-    return AddressError(f"{text!r} is not an address: {why}. Accepted are {_FORMS}")
+def _bad(text: str, why: str) -> MalformedAddressError:
+    return MalformedAddressError(f"{text!r} is not an address: {why}. Accepted are {_FORMS}")
 
 
 def _options(text: str, query: str) -> dict[str, str]:
@@ -217,7 +226,7 @@ def _pci_address(text: str, place: str, query: str) -> PciAddress:
         raise _bad(text, f"a PCI function has no option {unknown[0]!r}")
     iommu = options.get("iommu", "auto")
     if iommu not in IOMMU_MODES:
-        raise _bad(text, f"iommu is one of {', '.join(IOMMU_MODES)}, not {iommu!r}")
+        raise _bad(text, f"{iommu!r} is no way to use the IOMMU")
     token = options.get("vf_token")
     try:
         vf_token = None if token is None else UUID(token)

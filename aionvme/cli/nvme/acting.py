@@ -17,6 +17,7 @@ import typer
 
 from aionvme.cli import console
 from aionvme.cli.confirm import can_ask, confirmed, is_disposable
+from aionvme.cli.mistakes import cannot_be_read, writing
 from aionvme.cli.nvme.options import number, switch, value
 from aionvme.errors import NvmeError, UsageError
 
@@ -136,7 +137,7 @@ def read_input(path: Path | None, nbytes: int | None = None) -> bytes:
             with path.open("rb") as file:
                 data = file.read() if nbytes is None else file.read(nbytes)
     except OSError as error:
-        raise UsageError(f"{path or 'standard input'} can't be read: {error.strerror or error}") from error
+        raise UsageError(cannot_be_read(path or "standard input", error)) from error
     if not data and nbytes != 0:
         raise UsageError(f"{path or 'standard input'} has no data")
     return data if nbytes is None else data.ljust(nbytes, b"\0")
@@ -147,16 +148,12 @@ def write_output(path: Path | None, data: bytes) -> None:
 
     Raises:
         UsageError: Standard output is a terminal.
-        OSError: The file can't be written. It is named.
+        FileError: The file can't be written.
         OutputError: Standard output can't be written.
     """
     if path is not None:
-        try:
+        with writing(path):
             path.write_bytes(data)
-        except OSError as error:
-            # That there is no space left has no name in it.
-            error.filename = str(path)
-            raise
         return
     from aionvme.cli.nvme.output import print_bytes
 

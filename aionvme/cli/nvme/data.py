@@ -243,7 +243,7 @@ async def _send(
 
 @commands.add("read", example="read mock: -s 0 -z 4096 > FILE")
 def read(call: Call, told: _Transfer) -> None:
-    """Read blocks to a file or to standard output."""
+    """Read blocks to a file, which is overwritten if there is one, or to standard output."""
     timed(call, told.timeout)
     told.check("read")
     if not told.dry_run:

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import shlex
+import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -30,9 +30,9 @@ import typer
 import aionvme
 from aionvme.cli import console
 from aionvme.cli.nvme import options, output
+from aionvme.cli.nvme.advice import Asked, advice
 from aionvme.cli.nvme.options import Output
-from aionvme.errors import AddressError, NvmeError, StatusError, UsageError
-from aionvme.pci.address import parse_address
+from aionvme.errors import NvmeError, StatusError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -47,18 +47,9 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 # Seconds that nothing has to be shown for.
 _PATIENCE = 1.0
 
-# What else to try after a status, by its name (`aionvme.spec.status`).
-_ADVICE = {
-    "INVALID_OPCODE": "The controller does not have this command: `aionvme id-ctrl {address} -H` says which it has "
-    "(oacs, oncs)",
-    "INVALID_FIELD": "The controller does not have what was asked for, or not in this form: "
-    "`aionvme id-ctrl {address} -H` says what it has",
-    "INVALID_NAMESPACE_OR_FORMAT": "`aionvme list-ns {address}` says which namespaces there are; choose one with -n",
-    "INVALID_LOG_PAGE": "The controller does not have this log page: `aionvme supported-log-pages {address}` lists "
-    "those that it has",
-    "LBA_OUT_OF_RANGE": "`aionvme id-ns {address}` says how many blocks the namespace has (nsze)",
-    "RESERVATION_CONFLICT": "Another host holds a reservation: `aionvme resv-report {address}` shows whose",
-}
+
+class NamespaceNotThereError(NvmeError):
+    """The controller has no such active namespace: as if it had said so itself, and so no wrong usage."""
 
 
 @attrs.define
@@ -70,12 +61,16 @@ class Call:
         output: What to print.
         detail: Whether a person is told of each bit (-H, -v).
         timeout: Seconds that a command may take; None for the driver's own.
+        command: The sub-command.
+        told_nsid: The namespace that -n names, whether there is one or not.
     """
 
     address: str
     output: Output = Output.NORMAL
     detail: bool = False
     timeout: float | None = None
+    command: str = ""
+    told_nsid: int | None = None
     _ctrlr: aionvme.Controller | None = None
 
     @property
@@ -98,7 +93,8 @@ class Call:
         """The active namespace that -n names, or the only one that there is.
 
         Raises:
-            UsageError: There is none, or there are several and none was named.
+            UsageError: There is none, or there are several, and none was named.
+            NamespaceNotThereError: That which was named is none of them.
         """
         there = self.ctrlr.namespaces
         if nsid is None and len(there) == 1:
@@ -107,7 +103,7 @@ class Call:
         if nsid is None:
             raise UsageError(f"{self.name}: say which namespace with -n; there is {listed}")
         if nsid not in there:
-            raise UsageError(f"{self.name}: no active namespace {nsid}; there is {listed}")
+            raise NamespaceNotThereError(f"no active namespace {nsid}; there is {listed}: choose one with -n")
         return there[nsid]
 
     def nsid(self, nsid: int | None) -> int:
@@ -153,13 +149,9 @@ class Call:
         """Connects, and gives what `act` gives; the controller is shut down whatever happens.
 
         Raises:
-            UsageError: The address is none.
+            UsageError: The address is none, or something of the call can't be.
             typer.Exit: It failed, and that was said.
         """
-        try:
-            parse_address(self.address)
-        except AddressError as error:
-            raise UsageError(str(error)) from None
         try:
             return aionvme.run(self._run(act))
         except UsageError:
@@ -177,11 +169,13 @@ class Call:
             return await act(self)
 
     def _failed(self, error: NvmeError) -> None:
-        text = f"{self.name}: {status_text(error) if isinstance(error, StatusError) else error}"
-        advice = _ADVICE.get(error.status.name) if isinstance(error, StatusError) else None
-        console.error(
-            text if advice is None else f"{text}. {advice.format(address=shlex.quote(self.address))}"
-        )
+        if isinstance(error, StatusError):
+            there = None if self._ctrlr is None else self._ctrlr.namespaces
+            found = advice(error, Asked(self.address, self.command, self.told_nsid, there))
+            text = f"{self.name}: {status_text(error)}"
+            console.error(text if found is None else f"{text}. {found}")
+        else:
+            console.error(console.about(self.address, str(error)))
         # Last: where standard output can't be written that is an error of its own.
         if self.output == Output.JSON:
             output.print_json(_as_json(error))
@@ -227,7 +221,7 @@ class SubCommand:
             rich_help_panel=self.panel,
             hidden=self.hidden,
             epilog=f"Example: aionvme {self.example}",
-        )(_with_common_options(self.function, self.more))
+        )(_with_common_options(self.name, self.function, self.more))
 
     def build(self, cls: type[Any]) -> Any:
         """It by itself, as Typer has commands."""
@@ -310,11 +304,22 @@ def _own_options(
     return own, groups
 
 
+def _too_large(name: str, error: Exception) -> Exception:
+    """Of a number that an option took, and no field of the command has room for; any other is a mistake of ours."""
+    if " fit " not in str(error) and not isinstance(error, MemoryError):
+        return error
+    # Without the structure of the field, which is the driver's.
+    text = re.sub(r"^\w+\.", "", str(error))
+    return UsageError(f"{name}: {text}: give a smaller number. See `aionvme {name} --help`")
+
+
 def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _with_common_options(function: Callable[..., Any], more: Mapping[str, Any]) -> Callable[..., Any]:
+def _with_common_options(
+    name: str, function: Callable[..., Any], more: Mapping[str, Any]
+) -> Callable[..., Any]:
     own, groups = _own_options(function, more)
     taken = {option.name for option in own}
     # A sub-command that has a letter of these for something else declares its own.
@@ -327,12 +332,18 @@ def _with_common_options(function: Callable[..., Any], more: Mapping[str, Any]) 
     @functools.wraps(function)
     def wrapper(**given: Any) -> None:
         call = _common(**{each.name: given.pop(each.name) for each in shared})
-        for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in attrs.fields(kind)})
-        if inspect.iscoroutinefunction(function):
-            call.run(functools.partial(function, **given))
-        else:
-            function(call, **given)
+        call.command, call.told_nsid = name, given.get("nsid")
+        for group, kind in groups.items():
+            given[group] = kind(**{field.name: given.pop(field.name) for field in attrs.fields(kind)})
+        try:
+            if inspect.iscoroutinefunction(function):
+                call.run(functools.partial(function, **given))
+            else:
+                function(call, **given)
+        except UsageError:
+            raise
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise _too_large(name, error) from error
 
     parameters = [*shared, *own]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aionvme.cli.mistakes import writing
 from aionvme.cli.nvme.frame import Call, Commands
 from aionvme.cli.nvme.options import byte_count, switch, value
 from aionvme.errors import UsageError
@@ -261,7 +262,9 @@ async def telemetry_log(
         created_area=mcda or 0,
         retain_event=rae,
     )
-    header = await call.follow(saving, "telemetry")
+    # The driver writes to a file beside it first, whose name means nothing to who reads the message.
+    with writing(output_file):
+        header = await call.follow(saving, "telemetry")
     nbytes = 512 * (1 + header.last_block(data_area))
     call.say(f"{nbytes} bytes of telemetry were written to {output_file}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated
 
 import typer
@@ -28,10 +29,19 @@ _Controllers = Annotated[
 ]
 
 
-def _required(nsid: int | None) -> int:
+def _required(call: Call, nsid: int | None) -> int:
     if not nsid:
-        raise UsageError("--namespace-id is required: `aionvme list-ns -a` lists those that there are")
+        place = shlex.quote(call.address)
+        raise UsageError(
+            f"{call.command}: say which namespace with -n; `aionvme list-ns {place} -a` lists those that there are"
+        )
     return nsid
+
+
+def _one(call: Call, nsid: int | None) -> int:
+    if nsid == _ALL:
+        raise UsageError(f"{call.command}: name one namespace with -n, not all of them")
+    return _required(call, nsid)
 
 
 def _si(option: str, text: str, block_size: int) -> int:
@@ -123,7 +133,7 @@ def create_ns(
 @commands.add("delete-ns", example="delete-ns 0000:01:00.0 -n 2")
 def delete_ns(call: Call, nsid: _Nsid = None, force: acting.Confirmed = False) -> None:
     """Delete a namespace and all that is in it; FFFFFFFFh deletes all of the subsystem."""
-    wanted = _required(nsid)
+    wanted = _required(call, nsid)
     check_can_ask(call, force)
 
     async def act(connected: Call) -> None:
@@ -138,7 +148,7 @@ def delete_ns(call: Call, nsid: _Nsid = None, force: acting.Confirmed = False) -
 @commands.add("attach-ns", example="attach-ns 0000:01:00.0 -n 2 -c 0x21")
 async def attach_ns(call: Call, nsid: _Nsid = None, controllers: _Controllers = None) -> None:
     """Attach a namespace to controllers."""
-    wanted = _required(nsid)
+    wanted = _one(call, nsid)
     await call.ctrlr.attach_ns(wanted, acting.numbers(controllers) or None)
     call.say(f"attach-ns: Success, nsid:{wanted}")
 
@@ -146,6 +156,6 @@ async def attach_ns(call: Call, nsid: _Nsid = None, controllers: _Controllers = 
 @commands.add("detach-ns", example="detach-ns 0000:01:00.0 -n 2")
 async def detach_ns(call: Call, nsid: _Nsid = None, controllers: _Controllers = None) -> None:
     """Detach a namespace from controllers; it and its data stay."""
-    wanted = _required(nsid)
+    wanted = _one(call, nsid)
     await call.ctrlr.detach_ns(wanted, acting.numbers(controllers) or None)
     call.say(f"detach-ns: Success, nsid:{wanted}")

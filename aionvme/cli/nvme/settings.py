@@ -39,9 +39,11 @@ def set_feature(
     from aionvme.spec.features import FEATURES
 
     if not feature_id:
-        raise UsageError("feature-id required param: `aionvme get-feature` lists those that there are")
+        raise UsageError(
+            "set-feature: say which feature: --feature-id NUM; `aionvme get-feature ADDRESS` lists those that there are"
+        )
     if uuid_index > 127:
-        raise UsageError(f"invalid uuid index param: {uuid_index}: it is 0 to 127")
+        raise UsageError(f"--uuid-index is from 0 to 127, not {uuid_index}")
     known = FEATURES.get(feature_id)
     nbytes = known.SIZE if data_len is None and known is not None else data_len or 0
     payload: bytes | None = None
@@ -50,7 +52,7 @@ def set_feature(
     elif nbytes:
         payload = acting.read_input(data, nbytes)
     elif new is None:
-        raise UsageError("value required param: --value")
+        raise UsageError(f"set-feature: say what feature {feature_id:#x} is set to: --value NUM")
     word = 0 if payload is not None and feature_id == _TIMESTAMP else new or 0
 
     async def act(connected: Call) -> int:
@@ -217,7 +219,7 @@ def security_send(
     """Send data to a security protocol of the controller."""
     timed(call, timeout)
     if not tl:
-        raise UsageError("--tl unspecified or zero: how many bytes are sent")
+        raise UsageError("security-send: say how many bytes are sent: --tl NUM")
     payload = acting.read_input(file, tl)
 
     async def act(connected: Call) -> None:
@@ -245,7 +247,7 @@ def security_recv(
     timed(call, timeout)
     nbytes = size or al
     if not nbytes:
-        raise UsageError("--size unspecified or zero: how many bytes are received")
+        raise UsageError("security-recv: say how many bytes are received: --size NUM")
 
     async def act(connected: Call) -> bytes:
         return await connected.ctrlr.security_receive(secp, nbytes, specific=spsp, nssf=nssf, nsid=nsid)
@@ -296,7 +298,7 @@ def dir_send(
 
     _operation(dir_type, dir_oper, {0: (1,), 1: (1, 2)})
     if dir_type == 0 and target_dir is None:
-        raise UsageError("target-dir required param: which directive is enabled or disabled")
+        raise UsageError("dir-send: say which directive is enabled or disabled: --target-dir NUM")
     cdw12 = EnableCdw12(endir=endir & 1, dtype=target_dir or 0).value if dir_type == 0 else 0
     payload = acting.read_input(input_file, data_len) if data_len else None
 

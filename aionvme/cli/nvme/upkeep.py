@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,7 +143,7 @@ def sanitize(
         if wait and not ends:
             with left_behind(
                 "the sanitize operation goes on in the device, and nothing stops it: "
-                f"`aionvme sanitize-log {connected.address}` shows how far it is"
+                f"`aionvme sanitize-log {shlex.quote(connected.address)}` shows how far it is"
             ):
                 await _sanitized(connected)
 
@@ -319,7 +320,7 @@ async def _tested(call: Call, operation: Any) -> None:
         await call.follow(operation, "testing")
     except OperationFailedError as error:
         raise OperationFailedError(
-            f"{error}: `aionvme self-test-log {call.address}` has it in full", error.result
+            f"{error}: `aionvme self-test-log {shlex.quote(call.address)}` has it in full", error.result
         ) from error
     call.say("Device self-test: Success")
 

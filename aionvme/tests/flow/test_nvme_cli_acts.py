@@ -140,7 +140,6 @@ WRONG: list[tuple[list[str], str]] = [
     (["read"], "data size not provided"),
     (["read", "-z", "banana"], "is no number"),
     (["read", "-c", "70000"], "0's based"),
-    (["read", "-n", "9", "-z", "512"], "no active namespace 9"),
     (["read", "-z", "512", "-s", "1000000000"], "outside of the namespace"),
     (["read", "-z", "512", "-p", "16"], "--prinfo"),
     (["write", "-z", "512"], "has no data"),
@@ -149,8 +148,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["dsm"], "No range definition provided"),
     (["dsm", "-s", "1,x"], "is no number"),
     (["copy", "-N", "1,2", "-s", "0", "-b", "0"], "--snsids"),
-    (["delete-ns"], "--namespace-id is required"),
-    (["attach-ns"], "--namespace-id is required"),
+    (["delete-ns"], "delete-ns: say which namespace with -n"),
+    (["attach-ns", "-n", "0xffffffff"], "attach-ns: name one namespace with -n"),
     (["create-ns"], "give a size and a capacity"),
     (["create-ns", "-S", "much", "-C", "1G"], "is no size"),
     (["create-ns", "-s", "1", "-c", "1", "-b", "777"], "777 bytes"),
@@ -164,20 +163,22 @@ WRONG: list[tuple[list[str], str]] = [
     (["fw-commit", "-s", "8"], "invalid slot"),
     (["fw-commit", "-a", "5"], "invalid action"),
     (["device-self-test", "-s", "7"], "--self-test-code"),
-    (["set-feature"], "feature-id required param"),
-    (["set-feature", "-f", "4"], "value required param"),
+    (["set-feature"], "say which feature: --feature-id"),
+    (["set-feature", "-f", "4"], "say what feature 0x4 is set to: --value"),
     (["resv-register", "-p", "1"], "invalid cptpl"),
     (["resv-register", "-r", "3"], "invalid rrega"),
     (["resv-acquire", "-a", "3"], "invalid racqa"),
     (["resv-release", "-a", "2"], "invalid rrela"),
-    (["security-send"], "--tl unspecified"),
-    (["security-recv"], "--size unspecified"),
-    (["dir-send", "-D", "0", "-O", "1"], "target-dir required"),
+    (["security-send"], "how many bytes are sent: --tl"),
+    (["security-recv"], "how many bytes are received: --size"),
+    (["dir-send", "-D", "0", "-O", "1"], "which directive is enabled or disabled: --target-dir"),
     (["dir-send", "-D", "5"], "invalid directive type"),
     (["dir-receive", "-D", "1", "-O", "9"], "--dir-oper"),
     (["virt-mgmt"], "--act is 1, 7, 8 or 9"),
     (["admin-passthru"], "opcode parameter required"),
     (["admin-passthru", "-O", "0x1ff"], "opc"),
+    (["get-feature", "-f", "300"], "get-feature: fid: 300 does not fit in 8 bits: give a smaller number"),
+    (["id-ns", "-n", "0x100000000"], "id-ns: nsid: 4294967296 does not fit"),
     (["io-passthru", "-O", "0x84", "-l", "512"], "data direction"),
     (["admin-passthru", "-O", "6", "-m", "8"], "--metadata-len"),
     (["read", "-z", "512", "-b", "4096"], "namespace 1 has blocks of 512 bytes"),
@@ -191,7 +192,7 @@ def test_what_is_wrong_at_once(run: Run, feed: Feed, words: list[str], says: str
     """It is said in a sentence, with exit status 2."""
     ended = run(words[0], MOCK, *words[1:])
     assert (ended.status, ended.text) == (2, "")
-    assert says in " ".join(ended.err.replace("│", " ").split())
+    assert says in ended.err
     assert "Traceback" not in ended.err
 
 
@@ -285,7 +286,7 @@ def test_a_namespace_from_creation_to_deletion(run: Run, feed: Feed, served: str
     assert run("format", served, "-n", "2", "-l", "0", "--force").status == 0
     assert run("read", served, "-n", "2", "-c", "0").out == bytes(512)
     assert run("detach-ns", served, "-n", "2").status == 0
-    assert run("read", served, "-n", "2", "-c", "0").status == 2
+    assert run("read", served, "-n", "2", "-c", "0").status == 1
     assert run("delete-ns", served, "-n", "2", "-f").text == "delete-ns: Success, deleted nsid:2\n"
 
 

@@ -247,7 +247,7 @@ def test_no_namespace_is_said(run: Run, ctrlr: FakeController) -> None:
     [
         AddressError(f"{DEVICE}: bound to the kernel's driver 'nvme'. Run `sudo aionvme bind {DEVICE}`"),
         ControllerLostError("the controller is gone"),
-        PermissionError(13, "Permission denied"),
+        OSError("permission denied"),
     ],
 )
 def test_an_error_is_one_message(run: Run, ctrlr: FakeController, error: Exception) -> None:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["frobnicate=1"], 1, "the mock has no option 'frobnicate'"),
+        (["frobnicate=1"], 2, "the mock has no option 'frobnicate'"),
         (["size"], 2, "each is written KEY=VALUE"),
         (["cmb=64KiB", "cmb=128KiB"], 2, "and once"),
-        (["--size", "1000"], 1, "size must be a multiple of the block size"),
+        (["--size", "1000"], 2, "size must be a multiple of the block size"),
         (["drive=loop"], 2, 'drive="loop"'),
         (["--doorbells", "none"], 2, "mapped"),
     ],
