@@ -137,7 +137,12 @@ def read_input(path: Path | None, nbytes: int | None = None) -> bytes:
             with path.open("rb") as file:
                 data = file.read() if nbytes is None else file.read(nbytes)
     except OSError as error:
-        raise UsageError(cannot_be_read(path or "standard input", error)) from error
+        told = (
+            cannot_be_read(path, error)
+            if path
+            else "standard input can't be read: name a file, or send data to it"
+        )
+        raise UsageError(told) from error
     if not data and nbytes != 0:
         raise UsageError(f"{path or 'standard input'} has no data")
     return data if nbytes is None else data.ljust(nbytes, b"\0")

@@ -88,11 +88,13 @@ def _until_the_end(fd: int) -> Iterator[str]:
         os.close(fd)
 
 
-@pytest.mark.parametrize("address", ["mock:?size=banana", "mock:?colour=red", "ffff:ff:1f.7"])
-def test_an_address_that_is_none(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "status"), [("mock:?size=banana", 2), ("mock:?colour=red", 2), ("ffff:ff:1f.7", 1)]
+)
+def test_an_address_that_is_none(address: str, status: int) -> None:
     """An option that the mock does not have, or a device that is not there, is one line and no traceback."""
     ended = python("-m", "aionvme.cli", "hello", address)
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (status, "")
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
 

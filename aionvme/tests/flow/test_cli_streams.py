@@ -87,7 +87,7 @@ def test_input_that_is_closed() -> None:
     """What takes data from standard input says that it can't be read."""
     ended = _redirected("write mock: -z 512", "<&-")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "error: standard input can't be read: Bad file descriptor\n"
+    assert ended.stderr == "error: standard input can't be read: name a file, or send data to it\n"
 
 
 @pytest.mark.parametrize("words", [f"read mock: -c {_MUCH // 512 - 1} -z {_MUCH}", "--help"])

@@ -219,10 +219,10 @@ def test_a_refusal(run: Run) -> None:
 
 
 def test_wrong_usage(run: Run) -> None:
-    """No address, a namespace that is not there, several and none named, a number that is none: 2, and what to do."""
+    """No address, several namespaces and none named, no number: 2, and what to do; 1 for a namespace that is not there."""
     assert run("id-ns", "/dev/nvme0").status == 2
     gone = run("resv-report", MOCK, "-n", "9")
-    assert (gone.status, "there is 1" in gone.err) == (2, True)
+    assert (gone.status, "there is 1" in gone.err) == (1, True)
     several = run("id-ns", f"{MOCK}&namespaces=2")
     assert (several.status, "say which namespace with -n" in several.err) == (2, True)
     assert run("id-ns", MOCK, "-n", "x").status == 2
