@@ -311,6 +311,10 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
         Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
         cancellation is raised after the end.
 
+        Of a device that hangs only the first command is waited for: for its own time limit or `shutdown_timeout`, and
+        `abort_timeout`, 65 seconds by default; then all ends, and it is disabled and cut off from memory. One that
+        works has the longer of 10 seconds and RTD3E to shut down, and CAP.TO to be disabled.
+
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
                 that loop does not answer; everything was given back all the same.
@@ -330,6 +334,7 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
 
     async def _close(self) -> None:
         core = self._core
+        core.closing = True
         # Commands without a time limit would be waited for as long as the controller keeps them.
         grace = (
             core.loop.call_later(core.opts.shutdown_timeout, self._hasten)
@@ -368,7 +373,7 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
                     failure = error
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(UsageError(f"the controller {core} is closed"))
+            core.admin.refuse(core.closed_error())
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
                 await shut_down(core)

@@ -110,4 +110,4 @@ class Facts:
         if error is not None:
             raise type(error)(*error.args)
         if self._core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"the controller {self._core} is closed")
+            raise self._core.closed_error()

@@ -69,7 +69,7 @@ class Lending:
         """Raises `UsageError` for a controller that is closed, or of which other processes can have no queue pair."""
         self.core.admin.check_open()
         if self.core.state in (State.CLOSING, State.CLOSED):
-            raise UsageError(f"the controller {self.core} is closed")
+            raise self.core.closed_error()
         if self.core.shadows is not None:
             raise UsageError(
                 f"{self.core} looks at shadow doorbells, which are in this process's memory: connect with "

@@ -327,8 +327,15 @@ class IoQueues:
         Raises:
             ControllerFailedError: It has commands, and its loop does not answer. Its queues were deleted all the same.
         """
-        qp.refuse(UsageError(f"queue pair {qp.qid} of {self._core} is closed"))
-        await run_to_end(self._close(qp))
+        qp.refuse(self._core.closed_qpair_error(qp.qid))
+        await run_to_end(self._close_counted(qp))
+
+    async def _close_counted(self, qp: IoQueuePair) -> None:
+        self._core.qpairs_closing += 1
+        try:
+            await self._close(qp)
+        finally:
+            self._core.qpairs_closing -= 1
 
     async def _close(self, qp: IoQueuePair) -> None:
         core = self._core

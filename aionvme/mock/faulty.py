@@ -51,7 +51,17 @@ class Faulty:
         nsid: int | None = None,
         count: int | None = None,
     ) -> Held:
-        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them."""
+        """Keeps commands that match (None: any) after fetching them, `count` at most. Abort aborts them.
+
+        With none of these it keeps admin commands as well, Aborts and those of `close` among them: a device that hangs.
+        Use `with mock.hold(...) as held`, or `held.stop()` and `held.release()`: `release` alone goes on keeping.
+
+        Args:
+            qid: Queue that matches, 0 for admin commands.
+            opcode: Opcode that matches.
+            nsid: Namespace that matches.
+            count: How many are kept at most; None for all from now on.
+        """
         fault = Fault(FaultKind.DELAY, qid=qid, opcode=opcode, nsid=nsid, count=count)
         with self._machine:
             return Held(self._machine, self._faults.add_rule(HOLD, fault))

@@ -53,6 +53,13 @@ class Opening(Generic[T]):
                 obj=self,
             )
 
+        def __enter__(self) -> None:
+            self._begun = True  # It is told here already that it was not awaited.
+            raise TypeError(f"{self!r} is entered by `async with`, not by `with`")
+
+        def __exit__(self, *exc_info: object) -> None:
+            """Never reached, as `__enter__` raises: Python looks for it first."""
+
     def __repr__(self) -> str:
         return f"<Opening of {self.__dict__.get('_name', 'nothing')}>"
 
