@@ -17,11 +17,12 @@ async def test_namespace_by_its_number() -> None:
     """A number, or something else, for the namespace is told of `ctrlr.namespaces`; both spellings, read and write."""
     async with aionvme.connect("mock:") as ctrlr, ctrlr.alloc_io_qpair() as qp:
         buf: Any = ctrlr.dma_alloc(4096)
-        for call in (qp.read, qp.write, qp.submit_read, qp.submit_write):
+        calls: list[Any] = [qp.read, qp.write, qp.submit_read, qp.submit_write]
+        for call in calls:
             with pytest.raises(TypeError, match=r"not 1: pass ctrlr\.namespaces\[1\]$"):
-                call(1, buf, 0, 8)  # type: ignore[operator]
+                call(1, buf, 0, 8)
             with pytest.raises(TypeError, match=r"as ctrlr\.namespaces\[1\], not .*DmaBuffer$"):
-                call(buf, buf, 0, 8)  # type: ignore[operator]
+                call(buf, buf, 0, 8)
 
 
 async def test_missing_arguments() -> None:
