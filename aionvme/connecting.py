@@ -188,8 +188,8 @@ def connect(address: Address, opts: ControllerOptions | None = None) -> Opening[
 
 
 async def _connect(address: Address, opts: ControllerOptions | None) -> Controller:
-    if not isinstance(opts, ControllerOptions | None):
-        raise TypeError(f"opts must be ControllerOptions(...) or None, not {opts!r}")
+    if opts is not None and not isinstance(opts, ControllerOptions):
+        raise TypeError(f"opts is an aionvme.ControllerOptions or None, not {type(opts).__name__}")
     chosen = attrs.evolve(opts) if opts is not None else ControllerOptions()
     parsed = _parse(address)
     # "mock:" makes another mock each time.

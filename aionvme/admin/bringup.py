@@ -95,7 +95,8 @@ class Registers:
                 )
             if late:
                 raise ControllerFailedError(
-                    f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within {self.timeout:g} s (CAP.TO)"
+                    f"{self.function.pci_dev}: CSTS.RDY did not become {int(ready)} within the {self.timeout:g} s "
+                    "that the controller asks for (CAP.TO, CRTO.CRWMT): it hangs; reset or power-cycle it"
                 )
             await _pause(begun)
 

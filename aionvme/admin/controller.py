@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aionvme.admin import bringup, host_memory, marshal, namespaces, recording, startup
 from aionvme.admin.commands import AdminCommands
-from aionvme.admin.core import Core, State, closed, logger
+from aionvme.admin.core import Core, State, logger
 from aionvme.admin.events import REQUESTS, Events
 from aionvme.admin.facts import Facts
 from aionvme.admin.keep_alive import KeepAlive
@@ -308,10 +308,12 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
     async def close(self) -> None:
         """Waits for every command, deletes the queues, shuts the controller down and gives everything back.
 
-        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. A controller that answers
-        nothing any more is given up when the first command of the close has had `admin_timeout`, its Abort
-        `abort_timeout`, and the reset that follows as much again: 130 seconds, if nothing else was said. May be called
-        twice. A cancellation is raised after the end.
+        Commands that do not end within `ControllerOptions.shutdown_timeout` are aborted. May be called twice. A
+        cancellation is raised after the end.
+
+        Of a device that hangs only the first command is waited for: for its own time limit or `shutdown_timeout`, and
+        `abort_timeout`, 65 seconds by default; then all ends, and it is disabled and cut off from memory. One that
+        works has the longer of 10 seconds and RTD3E to shut down, and CAP.TO to be disabled.
 
         Raises:
             ControllerFailedError: It did not complete the shutdown, or a queue pair of another loop has commands, and
@@ -332,6 +334,7 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
 
     async def _close(self) -> None:
         core = self._core
+        core.closing = True
         # Commands without a time limit would be waited for as long as the controller keeps them.
         grace = (
             core.loop.call_later(core.opts.shutdown_timeout, self._hasten)
@@ -365,12 +368,12 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
                 await borrowers.finish(ControllerLostError(f"{core}: its owner has closed it"))
             for qp in list(core.queues.values()):
                 try:
-                    await self._queues.close_io_qpair(qp, closed(core))
+                    await self._queues.close_io_qpair(qp)
                 except ControllerFailedError as error:
                     failure = error
             await core.events.stop()
             await host_memory.take_back(core)
-            core.admin.refuse(closed(core))
+            core.admin.refuse(core.closed_error())
             await core.admin.wait_idle()
             if core.state is State.CLOSING:
                 await shut_down(core)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aionvme.admin.active import ActiveNamespaces
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.feature_support import FeatureSupport
 from aionvme.admin.host_memory import HostMemory
@@ -20,7 +21,6 @@ from aionvme.admin.log_support import LogSupport
 from aionvme.admin.nudges import Nudges
 from aionvme.errors import ControllerLostError, NvmeError, UsageError
 from aionvme.qpair.limits import Limits
-from aionvme.qpair.namespaces import Namespaces
 from aionvme.qpair.tap import Tap
 from aionvme.spec.registers import Reg
 from aionvme.spec.vendors import Extensions
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aionvme.qpair.governed import GovernedQueuePair
     from aionvme.qpair.home import Home
     from aionvme.qpair.io import IoQueuePair
+    from aionvme.qpair.namespace import Namespace
     from aionvme.qpair.raw import AdminQueuePair
     from aionvme.spec.identify import IdentifyController
     from aionvme.spec.logs import CommandsSupportedAndEffects
@@ -90,6 +91,8 @@ class Core:
             eventfds stay open.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
         enabled: It was enabled, and got ready, by the last bring-up.
+        closing: `Controller.close` has begun: a reset from here on ends with the controller disabled.
+        qpairs_closing: I/O queue pairs whose `close` is under way.
         error: Why it ended, or is about to.
         given: Memory that users were given; what they dropped is not in it.
         tap: Who listens to its commands.
@@ -115,7 +118,7 @@ class Core:
     state: State = State.STARTING
     error: NvmeError | None = None
     data: IdentifyController | None = None
-    namespaces: Namespaces = attrs.field(factory=Namespaces)
+    namespaces: dict[int, Namespace] = attrs.field(factory=ActiveNamespaces)
     nudges: Nudges = attrs.field(factory=Nudges)
     scanning: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     rescan: asyncio.Task[None] | None = None
@@ -128,6 +131,8 @@ class Core:
     irq_fds: list[int] = attrs.field(factory=list)
     left: set[GovernedQueuePair] = attrs.field(factory=set)
     enabled: bool = False
+    closing: bool = False
+    qpairs_closing: int = 0
     events: Events = attrs.field(init=False)
     keep_alive: KeepAlive = attrs.field(init=False)
     given: weakref.WeakSet[DmaBuffer | DmaRegistration] = attrs.field(factory=weakref.WeakSet)
@@ -186,6 +191,18 @@ class Core:
             while not self.left:
                 os.close(self.irq_fds.pop())
 
+    def closed_error(self) -> UsageError:
+        """What a call is told after `Controller.close`."""
+        return UsageError(f"the controller {self} is closed: connect to it again with aionvme.connect()")
+
+    def closed_qpair_error(self, qid: int) -> UsageError:
+        """What a call on an I/O queue pair is told after its `close`, or after that of the controller."""
+        if self.closing:
+            return self.closed_error()
+        return UsageError(
+            f"queue pair {qid} of {self} is closed: allocate another one with ctrlr.alloc_io_qpair()"
+        )
+
     def loop_is_ending(self) -> bool:
         """Whether the controller's loop is being torn down: its tasks, the pollers among them, were cancelled."""
         return any(qp.finishing_for_loop for qp in self.all_queues() if qp.get_loop() is self.loop)
@@ -240,8 +257,3 @@ class Core:
 
     def __str__(self) -> str:
         return str(self.function.pci_dev)
-
-
-def closed(core: Core) -> UsageError:
-    """What a user of a controller is told that was closed."""
-    return UsageError(f"the controller {core} is closed: connect to it anew by aionvme.connect()")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aionvme.admin.core import State, closed
+from aionvme.admin.core import State
 from aionvme.errors import UsageError
 from aionvme.spec.registers import REGISTERS_64, Reg
 
@@ -110,4 +110,4 @@ class Facts:
         if error is not None:
             raise type(error)(*error.args)
         if self._core.state in (State.CLOSING, State.CLOSED):
-            raise closed(self._core)
+            raise self._core.closed_error()

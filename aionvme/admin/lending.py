@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from aionvme.admin.core import State, closed, logger
+from aionvme.admin.core import State, logger
 from aionvme.errors import ControllerResetError, NvmeError, UsageError
 from aionvme.qpair.poller import run_to_end
 from aionvme.spec import entries
@@ -69,7 +69,7 @@ class Lending:
         """Raises `UsageError` for a controller that is closed, or of which other processes can have no queue pair."""
         self.core.admin.check_open()
         if self.core.state in (State.CLOSING, State.CLOSED):
-            raise closed(self.core)
+            raise self.core.closed_error()
         if self.core.shadows is not None:
             raise UsageError(
                 f"{self.core} looks at shadow doorbells, which are in this process's memory: connect with "

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aionvme.admin.core import State, logger
-from aionvme.errors import ControllerFailedError, NvmeError, UsageError, WrongLoopError
+from aionvme.errors import ControllerFailedError, NvmeError, WrongLoopError
 from aionvme.qpair.home import Home, NoAnswer
 from aionvme.qpair.poller import run_to_end, start_to_end, wait_to_end
 
@@ -141,7 +141,7 @@ class Emissary:
         Raises:
             WrongLoopError: The controller's loop does not answer; the queue pair's memory stays as it is.
         """
-        qp.refuse(UsageError(f"{qp!r} is closed"))
+        qp.refuse(self._core.closed_qpair_error(qp.qid))
         await run_to_end(self._close(qp))
 
     async def _close(self, qp: IoQueuePair) -> None:

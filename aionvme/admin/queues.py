@@ -321,22 +321,21 @@ class IoQueues:
         """For the queue pair: nothing but a reset helps."""
         self._recovery.escalate(why)
 
-    async def close_io_qpair(self, qp: IoQueuePair, why: UsageError | None = None) -> None:
+    async def close_io_qpair(self, qp: IoQueuePair) -> None:
         """Waits for its commands, deletes both its queues, and gives everything back.
-
-        Args:
-            why: What its next user is told, if it is not that this queue pair was closed.
 
         Raises:
             ControllerFailedError: It has commands, and its loop does not answer. Its queues were deleted all the same.
         """
-        qp.refuse(
-            why
-            or UsageError(
-                f"queue pair {qp.qid} of {self._core} is closed: allocate another one by ctrlr.alloc_io_qpair()"
-            )
-        )
-        await run_to_end(self._close(qp))
+        qp.refuse(self._core.closed_qpair_error(qp.qid))
+        await run_to_end(self._close_counted(qp))
+
+    async def _close_counted(self, qp: IoQueuePair) -> None:
+        self._core.qpairs_closing += 1
+        try:
+            await self._close(qp)
+        finally:
+            self._core.qpairs_closing -= 1
 
     async def _close(self, qp: IoQueuePair) -> None:
         core = self._core

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -283,13 +283,34 @@ class Recovery:
             core.registers.csts()  # of a device that is gone, this is said
             raise
 
+    @contextlib.contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Where all that is in use is being closed, a command of the restart has not its whole time.
+
+        A device that hung and hangs again is not waited for twice, by who wants nothing more of it.
+        """
+        core = self._core
+        left = any(not qp.closed for qp in core.queues.values())
+        if left or not core.qpairs_closing or not core.opts.abort_timeout:
+            yield
+            return
+        hurry = core.loop.call_later(core.opts.abort_timeout, core.admin.finish_by, 0.0)
+        try:
+            yield
+        finally:
+            hurry.cancel()
+
     async def _restart(self) -> None:
         core = self._core
         if core.loop_is_ending():
             # Nobody is there to use it, and what hung once could hang again.
             raise ControllerFailedError("the loop is ending")
+        if core.closing:
+            # It has let go of everything, and a device that hung once would be waited for again, command by command.
+            raise ControllerFailedError("it is being closed, and stays disabled")
         bringup.check_unchanged(core.registers, core.page_size)
-        await startup.start(core)
+        with self._hurried():
+            await startup.start(core)
         assert self._queues is not None
         await self._queues.recreate()
         if core.state is State.ENDED:

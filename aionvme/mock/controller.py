@@ -67,10 +67,9 @@ class MockController(Faulty, Inspection, LogScripts, Plugging, Powered, Served):
         num_io_queues: I/O queues of either kind, 1 to 65534.
         mdts: Most bytes of one command, a power of two of 4096 or more; or its power of 4096; 0 for no limit.
         wrr: Weighted round robin with urgent priority class is offered (CAP.AMS).
-        timeout: CAP.TO in seconds; a longer `ready_delay` raises it.
-        ready_delay: Seconds until CSTS.RDY follows CC.EN, when it is set and when it is cleared: connecting takes so
-            long, and closing again. A controller that never becomes ready, or later than CAP.TO, is a fault:
-            `Fault.ready_stuck`.
+        timeout: CAP.TO in seconds; with a longer `ready_delay`, that, as a driver is to wait for it.
+        ready_delay: Seconds until CSTS.RDY follows CC.EN, to 1 and to 0: connecting and closing take that long each.
+            That it never does is a fault: `FaultKind.STUCK_READY`.
         shutdown_delay: Seconds until a shutdown is complete.
         dstrd: Doorbell stride, CAP.DSTRD.
         mpsmax: Largest memory page, CAP.MPSMAX.

@@ -93,7 +93,8 @@ class QueueState:
 class Held:
     """Commands that the mock fetched and keeps. Made by `MockController.hold`; a context manager.
 
-    Leaving the context stops keeping and releases what is kept: `stop`, then `release`.
+    `release` lets go of what is kept by now, and commands that come later are kept all the same; `stop` keeps no more,
+    and lets go of nothing. Leaving the context does both.
     """
 
     def __init__(self, machine: Machine, rule: int) -> None:
@@ -109,13 +110,13 @@ class Held:
     def release(self, n: int | None = None) -> int:
         """Executes and completes `n` kept commands (None: all), the oldest first; how many there were.
 
-        What matches later is kept as before: `stop` ends that.
+        Those that come later are kept, until `stop`.
         """
         with self._machine:
             return self._machine.release(self._rule, (1 << 63) if n is None else n)
 
     def stop(self) -> None:
-        """Keeps no more; what is kept stays kept, until `release`."""
+        """Keeps no more of what comes; what is kept stays kept, until `release`."""
         with self._machine:
             self._machine.remove_rule(self._rule)
 

@@ -203,7 +203,12 @@ cdef class IoQueuePair(ReservingQueuePair):
         return send_raw(self, prepare_raw(self, sqe, data, metadata, write, cb_fn, cb_arg), timeout, when_full)
 
     async def close(self):
-        """Waits for every command to end, then has the controller delete both queues. May be called twice."""
+        """Waits for every command to end, then has the controller delete both queues. May be called twice.
+
+        Of a device that hangs the first command is waited for, by its time limit and `abort_timeout`; then the
+        controller is reset, and where nothing else is in use it has twice `abort_timeout` to answer before it ends: 75
+        seconds in all by default.
+        """
         await self.host.close_io_qpair(self)
 
     async def __aenter__(self):

@@ -46,19 +46,19 @@ class Opening(Generic[T]):
 
     if not TYPE_CHECKING:  # They know that there are no such attributes.
 
-        def __enter__(self) -> None:
-            self._begun = True
-            raise TypeError(f"{self._name} opens by `async with`, or by `await`: `with` can't wait for it")
-
-        def __exit__(self, *_exc: object) -> None:
-            raise AssertionError("it was never entered")
-
         def __getattr__(self, name: str) -> None:
             raise AttributeError(
                 f"{self!r} has no {name!r}: it is not open yet; `await` it, or enter it by `async with`",
                 name=name,
                 obj=self,
             )
+
+        def __enter__(self) -> None:
+            self._begun = True  # It is told here already that it was not awaited.
+            raise TypeError(f"{self!r} is entered by `async with`, not by `with`")
+
+        def __exit__(self, *exc_info: object) -> None:
+            """Never reached, as `__enter__` raises: Python looks for it first."""
 
     def __repr__(self) -> str:
         return f"<Opening of {self.__dict__.get('_name', 'nothing')}>"

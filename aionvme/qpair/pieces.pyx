@@ -75,7 +75,7 @@ cdef class Pieces(RequestOwner):
         if type(buffer) is DmaBuffer:
             own = <DmaBuffer>buffer
             if not own.hold():
-                raise UsageError("buf is closed: its memory went back. Allocate another one by ctrlr.dma_alloc()")
+                raise UsageError("buf is closed: allocate another one with ctrlr.dma_alloc()")
             request.holder = own
             request.one.address = own.address
             request.nbytes = own.nbytes
@@ -119,7 +119,7 @@ cdef class Pieces(RequestOwner):
         if type(buffer) is DmaBuffer:
             own = <DmaBuffer>buffer
             if not own.hold():
-                raise UsageError(f"{name} is closed: its memory went back. Allocate another one by ctrlr.dma_alloc()")
+                raise UsageError(f"{name} is closed: allocate another one with ctrlr.dma_alloc()")
             request.more_holders.append(own)
             address[0] = own.address
             nbytes[0] = own.nbytes

@@ -21,11 +21,34 @@ enum { AIO_SHORTCUTS = 4 };
 static struct {
     uint8_t opcode;
     uint8_t most;               /* arguments */
+    const char *name;
     aio_long_way long_way;
 } aio_shortcuts[AIO_SHORTCUTS];
 
 static aio_short_way aio_short;
 static PyTypeObject *aio_ns_type;
+
+/* Of the mistakes that the long way would tell in terms of C types and counts: whether it was one, with an exception. */
+static int aio_explain(int which, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    const char *name = aio_shortcuts[which].name;
+
+    if (count && !PyObject_TypeCheck(args[0], aio_ns_type)) {
+        if (PyLong_CheckExact(args[0]))
+            PyErr_Format(PyExc_TypeError, "ns is a Namespace, not %R: pass ctrlr.namespaces[%R]", args[0], args[0]);
+        else
+            PyErr_Format(PyExc_TypeError, "ns is a Namespace, as ctrlr.namespaces[1], not %.100s",
+                         Py_TYPE(args[0])->tp_name);
+        return 1;
+    }
+    if (names == NULL && count < 4) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes ns, buf, lba and nblocks, and was given %zd of them: %s(ns, buf, lba, nblocks%s)",
+                     name, count, name, aio_shortcuts[which].most > 4 ? ", cb_fn, cb_arg" : "");
+        return 1;
+    }
+    return 0;
+}
 
 static inline PyObject *aio_call_shortly(int which, PyObject *qp, PyObject *const *args, Py_ssize_t count,
                                          PyObject *names)
@@ -39,6 +62,8 @@ static inline PyObject *aio_call_shortly(int which, PyObject *qp, PyObject *cons
             return request;
         Py_DECREF(request);
     }
+    if (aio_explain(which, args, count, names))
+        return NULL;
     return aio_shortcuts[which].long_way(qp, args, count, names);
 }
 
@@ -76,6 +101,7 @@ static int aio_shorten(int which, PyObject *method, uint8_t opcode, uint8_t most
     def = ((PyMethodDescrObject *)method)->d_method;
     aio_shortcuts[which].opcode = opcode;
     aio_shortcuts[which].most = most;
+    aio_shortcuts[which].name = def->ml_name;
     aio_shortcuts[which].long_way = (aio_long_way)(void (*)(void))def->ml_meth;
     def->ml_meth = (PyCFunction)(void (*)(void))ways[which];
     return 0;

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aionvme.admin.active import ActiveNamespaces
 from aionvme.admin.commands import AdminCommands
 from aionvme.admin.core import logger
 from aionvme.admin.namespaces import shape
@@ -16,7 +17,6 @@ from aionvme.admin.options import QPrio
 from aionvme.errors import ControllerResetError, NvmeError, UsageError, WrongLoopError
 from aionvme.pci.dma import DmaSpace
 from aionvme.qpair.io import IoQueuePair
-from aionvme.qpair.namespaces import Namespaces
 from aionvme.qpair.opening import Opening
 from aionvme.qpair.poller import run_to_end, start_to_end, wait_to_end
 from aionvme.sharing.channel import close_all
@@ -83,7 +83,7 @@ class BorrowedController:
         self._error: NvmeError | None = None
         self._queues: dict[int, IoQueuePair] = {}
         self._irq_fds: dict[int, list[int]] = {}
-        self._namespaces = Namespaces()
+        self._namespaces = ActiveNamespaces()
         self._looking: asyncio.Future[None] | None = None
         self._look_again = False
         self._function: BorrowedFunction | None = None

@@ -219,7 +219,7 @@ def test_a_refusal(run: Run) -> None:
 
 
 def test_wrong_usage(run: Run) -> None:
-    """No address, several namespaces and none named, no number: 2, and what to do; 1 for a namespace that is not there."""
+    """No address, several namespaces, no number: 2, and what to do; 1 for a namespace that is not there."""
     assert run("id-ns", "/dev/nvme0").status == 2
     gone = run("resv-report", MOCK, "-n", "9")
     assert (gone.status, "there is 1" in gone.err) == (1, True)
