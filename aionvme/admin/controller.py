@@ -335,6 +335,7 @@ class Controller(Facts, Listening, Recorded, AdminCommands):
     async def _close(self) -> None:
         core = self._core
         core.closing = True
+        self._recovery.hurry()
         # Commands without a time limit would be waited for as long as the controller keeps them.
         grace = (
             core.loop.call_later(core.opts.shutdown_timeout, self._hasten)

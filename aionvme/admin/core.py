@@ -91,7 +91,7 @@ class Core:
             eventfds stay open.
         events: Its asynchronous events; `keep_alive`: its keep alive timer.
         enabled: It was enabled, and got ready, by the last bring-up.
-        closing: `Controller.close` has begun: a reset from here on ends with the controller disabled.
+        closing: `Controller.close` has begun: a reset is not waited for as long as otherwise.
         qpairs_closing: I/O queue pairs whose `close` is under way.
         error: Why it ended, or is about to.
         given: Memory that users were given; what they dropped is not in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ class Recovery:
         self._sending = False
         self._aborting = 0
         self._reset: asyncio.Future[None] | None = None
+        self._hurrying: asyncio.TimerHandle | None = None
         self._kind = "controller"
         self._stopping = False
         self._unasked: deque[float] = deque()
@@ -228,6 +229,9 @@ class Recovery:
             raise ControllerFailedError(*core.error.args if core.error else ()) from error
         finally:
             self._stopping = False
+            if self._hurrying is not None:
+                self._hurrying.cancel()
+                self._hurrying = None
             # Not in a callback of the future: who waits in `settled` would look before that runs, and look for ever.
             self._reset = None
             for qp in queues:
@@ -283,34 +287,25 @@ class Recovery:
             core.registers.csts()  # of a device that is gone, this is said
             raise
 
-    @contextlib.contextmanager
-    def _hurried(self) -> Iterator[None]:
-        """Where all that is in use is being closed, a command of the restart has not its whole time.
+    def hurry(self) -> None:
+        """For who closes: what a reset that is under way waits for has no longer than an aborted command has.
 
-        A device that hung and hangs again is not waited for twice, by who wants nothing more of it.
+        A device that hung and hangs again is not waited for twice, by who wants nothing more of it. One that works is
+        shut down in order afterwards.
         """
         core = self._core
-        left = any(not qp.closed for qp in core.queues.values())
-        if left or not core.qpairs_closing or not core.opts.abort_timeout:
-            yield
-            return
-        hurry = core.loop.call_later(core.opts.abort_timeout, core.admin.finish_by, 0.0)
-        try:
-            yield
-        finally:
-            hurry.cancel()
+        if self._reset is not None and self._hurrying is None and core.opts.abort_timeout:
+            self._hurrying = core.loop.call_later(core.opts.abort_timeout, core.admin.finish_by, 0.0)
 
     async def _restart(self) -> None:
         core = self._core
         if core.loop_is_ending():
             # Nobody is there to use it, and what hung once could hang again.
             raise ControllerFailedError("the loop is ending")
-        if core.closing:
-            # It has let go of everything, and a device that hung once would be waited for again, command by command.
-            raise ControllerFailedError("it is being closed, and stays disabled")
         bringup.check_unchanged(core.registers, core.page_size)
-        with self._hurried():
-            await startup.start(core)
+        if core.closing or (core.qpairs_closing and all(qp.closed for qp in core.queues.values())):
+            self.hurry()
+        await startup.start(core)
         assert self._queues is not None
         await self._queues.recreate()
         if core.state is State.ENDED:

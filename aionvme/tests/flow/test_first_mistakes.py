@@ -104,3 +104,26 @@ async def test_close_of_a_device_that_hangs(in_flight: bool, seconds: int, qpair
         for read in reads:
             with pytest.raises(aionvme.CommandTimeoutError):
                 await read
+
+
+@pytest.mark.virtual
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_close_during_a_reset(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A reset that is under way is waited for: one of a device that hangs in it for twice `abort_timeout`."""
+    with MockController(drive="step") as mock:
+        ctrlr = await aionvme.connect(mock)
+        now = asyncio.get_running_loop().time
+        held = mock.hold(count=1)
+        reset = asyncio.ensure_future(ctrlr.reset())
+        await asyncio.sleep(1)
+        begun = now()
+        closing = asyncio.ensure_future(ctrlr.close())
+        if hangs:
+            mock.hold()
+        else:
+            await asyncio.sleep(1)
+            held.release()
+        await closing
+        assert (10 <= now() - begun < 12) is hangs
+        assert (reset.exception() is not None) is hangs
+        assert ("while it was being reset" in caplog.text) is hangs
