@@ -28,26 +28,38 @@ static struct {
 static aio_short_way aio_short;
 static PyTypeObject *aio_ns_type;
 
-/* Of the mistakes that the long way would tell in terms of C types and counts: whether it was one, with an exception. */
-static int aio_explain(int which, PyObject *const *args, Py_ssize_t count, PyObject *names)
+/* After a call that failed: a mistake that was told in terms of C types and counts is told in those of the user. */
+static __attribute__((cold, noinline)) void aio_explain(int which, PyObject *const *args, Py_ssize_t count,
+                                                        PyObject *names)
 {
     const char *name = aio_shortcuts[which].name;
 
+    if (!PyErr_ExceptionMatches(PyExc_TypeError))
+        return;
     if (count && !PyObject_TypeCheck(args[0], aio_ns_type)) {
+        PyErr_Clear();
         if (PyLong_CheckExact(args[0]))
             PyErr_Format(PyExc_TypeError, "ns is a Namespace, not %R: pass ctrlr.namespaces[%R]", args[0], args[0]);
         else
             PyErr_Format(PyExc_TypeError, "ns is a Namespace, as ctrlr.namespaces[1], not %.100s",
                          Py_TYPE(args[0])->tp_name);
-        return 1;
-    }
-    if (names == NULL && count < 4) {
+    } else if (names == NULL && count < 4) {
+        PyErr_Clear();
         PyErr_Format(PyExc_TypeError,
                      "%s() takes ns, buf, lba and nblocks, and was given %zd of them: %s(ns, buf, lba, nblocks%s)",
                      name, count, name, aio_shortcuts[which].most > 4 ? ", cb_fn, cb_arg" : "");
-        return 1;
     }
-    return 0;
+}
+
+/* A function of its own, so that the short way saves no registers for the sake of what follows this call. */
+static __attribute__((noinline)) PyObject *aio_go_long(PyObject *qp, PyObject *const *args, Py_ssize_t count,
+                                                       PyObject *names, int which)
+{
+    PyObject *request = aio_shortcuts[which].long_way(qp, args, count, names);
+
+    if (__builtin_expect(request == NULL, 0))
+        aio_explain(which, args, count, names);
+    return request;
 }
 
 static inline PyObject *aio_call_shortly(int which, PyObject *qp, PyObject *const *args, Py_ssize_t count,
@@ -62,9 +74,7 @@ static inline PyObject *aio_call_shortly(int which, PyObject *qp, PyObject *cons
             return request;
         Py_DECREF(request);
     }
-    if (aio_explain(which, args, count, names))
-        return NULL;
-    return aio_shortcuts[which].long_way(qp, args, count, names);
+    return aio_go_long(qp, args, count, names, which);
 }
 
 #define AIO_SHORTCUT(which)                                                                                            \
