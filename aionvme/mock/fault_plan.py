@@ -212,7 +212,8 @@ class FaultPlan:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the fault plan {os.fspath(path)} can't be read: {error}") from error
+            why = "it is no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+            raise UsageError(f"the fault plan {os.fspath(path)} can't be read: {why}") from error
         try:
             return cls.from_json(text)
         except UsageError as error:
