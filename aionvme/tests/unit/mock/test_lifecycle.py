@@ -248,7 +248,7 @@ def test_bad_options_of_an_address(texts: dict[str, str]) -> None:
     with pytest.raises(AddressError, match="mock") as caught:
         MockController.from_options(texts)
     if "sise" in texts:
-        assert "size=64MiB" in str(caught.value)
+        assert "Did you mean size? `aionvme mock options` lists" in str(caught.value)
 
 
 @pytest.mark.parametrize(
